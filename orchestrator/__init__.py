@@ -1,0 +1,1 @@
+"""A workflow orchestrator for AI agents and services."""

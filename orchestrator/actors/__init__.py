@@ -1,0 +1,1 @@
+"""Concurrency: one actor a run, one supervisor a partition."""

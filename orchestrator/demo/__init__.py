@@ -1,0 +1,1 @@
+"""The demo agents and the guided run of `make demo`."""

@@ -1,0 +1,1 @@
+"""The rules of the product: pure values and functions, no input or output, no clock."""

@@ -1,0 +1,214 @@
+"""What the state machine is told (commands), decides (events) and wants done (effects)."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from orchestrator.domain.agent import Failure, TaskRef
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.run import StepPath
+
+# -- commands: requests to a run; stale or repeated ones decide nothing ---------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """Begin a PENDING run, or go on with one that was put back to PENDING by a retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverRun:
+    """Take up a RUNNING run from its rows: whoever ran it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTask:
+    """The agent answered with a task: make its id durable before anything else."""
+
+    path: StepPath
+    attempt: int
+    task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteStep:
+    path: StepPath
+    attempt: int
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FailAttempt:
+    """An attempt failed; `policy` is the agent's of this moment, `jitter` lies in [0, 1)."""
+
+    path: StepPath
+    attempt: int
+    failure: Failure
+    policy: RetryPolicy
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackoffOver:
+    """The wait before the next attempt is over."""
+
+    path: StepPath
+    attempt: int  # the one that failed
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """The step's timeout ran out."""
+
+    path: StepPath
+
+
+@dataclass(frozen=True, slots=True)
+class FailRun:
+    """The run cannot go on for a reason of its own (its rows or a value cannot be used)."""
+
+    reason: str
+
+
+Command = (
+    StartRun
+    | RecoverRun
+    | RecordTask
+    | CompleteStep
+    | FailAttempt
+    | BackoffOver
+    | DeadlineReached
+    | FailRun
+)
+
+# -- events: facts, journaled in this order; each raises `seq` by one -----------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """An owner claimed the PENDING run: it is RUNNING."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTakenOver:
+    """A new owner went on with a RUNNING run."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """An attempt of a step begins: its call may leave once this is durable.
+
+    `timeout` is set on the first attempt of a generation: the whole step's, from now.
+    """
+
+    path: StepPath
+    attempt: int
+    message_no: int
+    input: Any
+    timeout: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecorded:
+    path: StepPath
+    attempt: int
+    task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt failed and another follows after `delay`, with the messageId's n given here."""
+
+    path: StepPath
+    attempt: int
+    cause: str
+    delay: timedelta
+    message_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepCompleted:
+    path: StepPath
+    attempt: int
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """The step is over without a result; `cancel_task`: its agent may still be at it."""
+
+    path: StepPath
+    attempt: int
+    cause: str
+    cancel_task: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    error: str
+
+
+Event = (
+    RunStarted
+    | RunTakenOver
+    | StepStarted
+    | TaskRecorded
+    | AttemptFailed
+    | StepCompleted
+    | StepFailed
+    | RunCompleted
+    | RunFailed
+)
+
+# -- effects: to be performed once the events are durable -----------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallAgent:
+    """Send the step's message; the same `message_no` again where the outcome was unknown."""
+
+    path: StepPath
+    attempt: int
+    message_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowTask:
+    """Ask for the task until it has ended."""
+
+    path: StepPath
+    attempt: int
+    task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class WaitBackoff:
+    """Come back with `BackoffOver` after `delay`."""
+
+    path: StepPath
+    attempt: int
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRun:
+    """The run has ended: forget it."""
+
+
+Effect = CallAgent | FollowTask | WaitBackoff | FinishRun
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Events to journal, then effects to perform, in that order; both empty: nothing to do."""
+
+    events: tuple[Event, ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+
+NOTHING = Decision()

@@ -1,0 +1,103 @@
+"""A run and its step executions as values; the state machine that changes them is `machine`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, NewType
+from uuid import UUID, uuid5
+
+from orchestrator.domain.agent import TaskRef
+from orchestrator.domain.term import Partition
+from orchestrator.domain.workflow import StepDefinition, WorkflowDefinition
+
+RunId = NewType("RunId", UUID)
+StepPath = NewType("StepPath", str)  # a step execution's key within its run; today the step's id
+
+_STEP_NAMESPACE = UUID("8d0f6c1e-4a5b-5d6e-9f70-3b1c2a4d5e6f")
+
+
+class RunStatus(StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (RunStatus.PENDING, RunStatus.RUNNING)
+
+
+class StepStatus(StrEnum):
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class StepExecution:
+    """One step within one run, once it has started (or was put back to PENDING by a retry).
+
+    `attempt` counts from 1 within one retry generation. `message_no` is the n of the messageId
+    `<run>.<step>.<n>`: raised by a definite failure and by retry, by nothing else. `due_in` is the
+    rest of a backoff (None: not backing off), `deadline_in` what remains of the step's timeout;
+    both as of the moment the value was made, since nobody here has a clock.
+    """
+
+    path: StepPath
+    status: StepStatus
+    attempt: int = 0
+    message_no: int = 0
+    task: TaskRef | None = None
+    due_in: timedelta | None = None
+    deadline_in: timedelta | None = None
+    input: Any = None
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a workflow definition, as its rows say; `seq` is its last event's number."""
+
+    id: RunId
+    partition: Partition
+    definition: WorkflowDefinition
+    input: Any
+    status: RunStatus
+    seq: int
+    steps: Mapping[StepPath, StepExecution] = field(default_factory=dict)
+    error: str | None = None
+
+
+def external_id(run_id: UUID) -> str:
+    """Return a run's id as users see it."""
+    return f"run-{run_id}"
+
+
+def parse_external_id(text: str) -> RunId | None:
+    """Read an id written by `external_id`; None for any other text."""
+    if not text.startswith("run-"):
+        return None
+    try:
+        run_id = UUID(text[4:])
+    except ValueError:
+        return None
+    return RunId(run_id) if external_id(run_id) == text else None
+
+
+def step_execution_id(run_id: UUID, path: str) -> str:
+    """Return a step execution's public id; it is known before the step has a row."""
+    return f"step-exec-{uuid5(_STEP_NAMESPACE, f'{run_id}/{path}')}"
+
+
+def message_id(run_id: UUID, path: str, message_no: int) -> str:
+    """Return the A2A messageId: the same for calls whose outcome is unknown, else a new one."""
+    return f"{external_id(run_id)}.{path}.{message_no}"
+
+
+def definition_of(run: Run, path: StepPath) -> StepDefinition:
+    """Return the definition that a step execution is an execution of."""
+    return run.definition.steps[path]

@@ -1,0 +1,150 @@
+"""Every knob: its type, default and bounds. Environment over TOML file over defaults.
+
+A setting `x` is the variable `ORCHESTRATOR_X`, or the key `x` of the TOML file that
+`ORCHESTRATOR_CONFIG` names (`config/default.toml` lists them all).
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "ORCHESTRATOR_"
+
+
+class InvalidSettings(Exception):
+    """A setting is wrong; the message is one line that names it and what it may be."""
+
+
+class Settings(BaseSettings):
+    """The configuration of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    database_url: PostgresDsn | None = Field(
+        None, description="PostgreSQL 15 or newer; unset: the embedded one."
+    )
+    kafka_bootstrap_servers: str | None = Field(
+        None, description="Kafka brokers, host:port[,host:port]; unset: the embedded feed."
+    )
+    data_dir: Path | None = Field(
+        None, description="Folder of the embedded database and the key file; unset: the user's."
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Fernet keys that seal auth_config, comma-separated: the first seals, all"
+        " open. Unset: a key file in the data folder.",
+    )
+    pg_bin: Path | None = Field(
+        None, description="Folder of PostgreSQL's programs for the embedded database."
+    )
+
+    partitions: int = Field(16, ge=1, le=1024, description="Partitions that runs are spread over.")
+    max_active_runs: int = Field(
+        1_000, ge=1, le=100_000, description="Runs at work at a time; more wait as rows."
+    )
+    database_connections: int = Field(
+        10, ge=2, le=200, description="Connections of the API's pool."
+    )
+    journal_connections: int = Field(1, ge=1, le=16, description="Connections of the journal.")
+    scan_interval_s: float = Field(
+        1.0, ge=0.05, le=60, description="How often owners look at their rows, in seconds."
+    )
+    park_after_s: float = Field(
+        5.0, ge=0, le=3600, description="A longer wait is kept as a row only, in seconds."
+    )
+    step_timeout_s: float = Field(
+        3600.0, gt=0, le=31_536_000, description="A step's default timeout_ms, in seconds."
+    )
+    shutdown_grace_s: float = Field(
+        10.0, ge=0, le=600, description="What calls in flight get at a stop, in seconds."
+    )
+
+    max_body_bytes: int = Field(4 * 2**20, ge=1024, le=2**30, description="Largest request body.")
+    max_answer_bytes: int = Field(
+        8 * 2**20, ge=1024, le=2**30, description="Largest answer taken from an agent."
+    )
+    agent_max_calls: int = Field(
+        64, ge=1, le=10_000, description="Calls at a time to one agent, by this process."
+    )
+    max_waiters: int = Field(
+        1_000, ge=0, le=100_000, description="Requests that may wait (?wait=) at a time."
+    )
+    retention_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days that ended runs are kept; unset: for ever."
+    )
+    logs_endpoint: Literal["history", "placeholder"] = Field(
+        "history", description="What /runs/{id}/logs answers: the history, or the guide's 501."
+    )
+    readiness_requires_kafka: bool = Field(
+        default=False, description="Whether /health/ready is 503 while Kafka is away."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: readable on a terminal, JSON otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info")
+
+    @field_validator("database_url")
+    @classmethod
+    def _names_a_database(cls, url: PostgresDsn | None) -> PostgresDsn | None:
+        if url is not None and not (url.path or "").strip("/"):
+            raise ValueError("it names no database: postgresql://user@host:5432/NAME")
+        return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = os.environ.get(PREFIX + "CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        return init_settings, env_settings, *toml
+
+    @property
+    def data_folder(self) -> Path:
+        """The data folder in force; as root, one that the unprivileged database user can reach."""
+        if self.data_dir is not None:
+            return self.data_dir.expanduser().absolute()
+        if os.name == "posix" and os.geteuid() == 0:
+            return Path("/var/lib/orchestrator")
+        return user_data_path("orchestrator", appauthor=False)
+
+
+def load() -> Settings:
+    """Read the settings; raise `InvalidSettings` with one line for each that is wrong."""
+    file = os.environ.get(PREFIX + "CONFIG")
+    if file and not Path(file).is_file():
+        raise InvalidSettings(f"{PREFIX}CONFIG: there is no file {file}")
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
+    unknown = sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known)
+    if unknown:
+        raise InvalidSettings(f"{unknown[0]}: there is no such setting")
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        raise InvalidSettings(
+            "; ".join(_line(e["loc"], e["msg"]) for e in wrong.errors())
+        ) from None
+    except ValueError as wrong:  # TOML that cannot be read
+        raise InvalidSettings(f"{file}: {wrong}") from None
+
+
+def _line(loc: tuple[int | str, ...], message: str) -> str:
+    name = str(loc[0]) if loc else "settings"
+    return f"{PREFIX}{name.upper()}: {message}"
