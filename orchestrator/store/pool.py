@@ -1,0 +1,127 @@
+"""Connections to PostgreSQL, and what their loss is called inside the program.
+
+Every session is pinned to read committed and synchronous_commit = on (the fence relies on both),
+and every wait has an end: connecting, acquiring, locks, statements. JSON goes in and out as text,
+asyncpg's default.
+"""
+
+import os
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg import Connection, Pool
+from asyncpg.pool import PoolConnectionProxy
+
+from orchestrator.domain.errors import Unavailable
+
+# What a function of the store takes first: a session of its own, or one lent by the pool.
+Conn: TypeAlias = Connection | PoolConnectionProxy
+
+CONNECT_TIMEOUT = 5.0
+ACQUIRE_TIMEOUT = 5.0
+# The server gives up first, so that its answer says why.
+STATEMENT_TIMEOUT = 25.0
+COMMAND_TIMEOUT = 30.0
+LOCK_TIMEOUT = 5.0
+
+_SESSION = {
+    "timezone": "UTC",
+    "default_transaction_isolation": "read committed",
+    "synchronous_commit": "on",
+    "jit": "off",
+    "lock_timeout": f"{LOCK_TIMEOUT:.0f}s",
+    "statement_timeout": f"{STATEMENT_TIMEOUT:.0f}s",
+    "idle_in_transaction_session_timeout": "60s",
+    # A session whose client's machine is gone ends, and its locks with it, within half a minute.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+# SQLSTATEs, or their beginnings, that say "not now": connection, rights and database gone, no
+# resources, shut down, cancelled by a timeout, lock not to be had, read-only standby, deadlock.
+NOT_NOW = ("08", "28", "3D000", "40001", "40P01", "53", "55P03", "57", "58", "25006")
+_IN_MESSAGE = re.compile(r"\[Errno (-?\d+)\]")
+
+
+async def connect_pool(dsn: str, size: int) -> Pool:
+    """Open the API's pool; it connects as needed, up to `size`. Raise `Unavailable`."""
+    with translating():
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=0,  # no background reconnecting while the database is away
+            init_size=1,
+            max_size=size,
+            reset=_leave_as_it_is,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=COMMAND_TIMEOUT,
+            server_settings={**_SESSION, "application_name": "orchestrator api"},
+        )
+    assert pool is not None  # noqa: S101 - None only of a pool that was closed already
+    return pool
+
+
+async def connect(dsn: str, *, application_name: str) -> Connection:
+    """Open a session of its own, for few statements used often; raise `Unavailable`."""
+    settings = {
+        **_SESSION,
+        "application_name": application_name,
+        # The journal's statements are few and large: planning them anew costs more than it gains.
+        "plan_cache_mode": "force_generic_plan",
+    }
+    with translating():
+        return await asyncpg.connect(
+            dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings
+        )
+
+
+@asynccontextmanager
+async def acquire(pool: Pool) -> AsyncIterator[PoolConnectionProxy]:
+    """Lend a connection of the pool; its loss, or none being free in time, is `Unavailable`."""
+    with translating():
+        async with pool.acquire(timeout=ACQUIRE_TIMEOUT) as conn:
+            yield conn
+
+
+@contextmanager
+def translating() -> Iterator[None]:
+    """Turn what asyncpg raises while the database cannot be used into `Unavailable`."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if not (error.sqlstate or "").startswith(NOT_NOW):
+            raise
+        raise Unavailable(f"Database unavailable: {error.args[0]}") from error
+    except asyncpg.InterfaceError as error:
+        if not _connection_is_gone(error):
+            raise
+        raise Unavailable("Database connection failed: Connection closed") from error
+    except OSError as error:  # TimeoutError is one
+        raise Unavailable(f"Database connection failed: {reason(error)}") from error
+
+
+def reason(error: OSError) -> str:
+    """Say why a connection failed, in the system's words: without addresses, names or secrets."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return "Timeout"
+    if isinstance(error, ssl.SSLError | socket.gaierror):
+        return str(error.args[-1]) if error.args else type(error).__name__
+    if error.errno is not None:
+        return os.strerror(error.errno)
+    # asyncpg tried several addresses and put its findings into one text.
+    numbers = {int(n) for n in _IN_MESSAGE.findall(str(error))}
+    return ", ".join(os.strerror(n) for n in sorted(numbers)) or "Connection failed"
+
+
+def _connection_is_gone(error: asyncpg.InterfaceError) -> bool:
+    """Whether it tells of a closed connection or pool: else it tells of a fault of ours."""
+    return not isinstance(error, ValueError) and "clos" in str(error)
+
+
+async def _leave_as_it_is(_: Connection) -> None:
+    """Spare a round trip at each release: nobody changes a pooled session's state."""
