@@ -10,6 +10,7 @@
     ├── Stale          the run's rows moved under its owner                    (never leaves)
     ├── Poisoned       PostgreSQL refuses a value of a decision                (fails the run)
     ├── CallFailed     a call to an agent brought no result                    (fails the attempt)
+    ├── MissingReference  there is nothing behind a mapping's `${…}`          (fails the step)
     └── Misconfigured  a setting or the surroundings make a start impossible   exit code 2
 
 The message states the fact, names the thing, and is written for the user.
@@ -95,3 +96,9 @@ class CallFailed(OrchestratorError):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.cause)
         self.failure = failure
+
+
+class MissingReference(OrchestratorError):
+    """There is nothing behind a `${…}`, and it has no default; the message names it."""
+
+    code = "missing_reference"
