@@ -1,0 +1,105 @@
+"""Cancels agents' tasks that a cancelled run or a timed-out step left behind.
+
+The rows of `task_cancellation` say what is to be done, so that it is also done after a crash, by
+whoever owns the partition then. Asking twice does no harm: cancelling a cancelled task is a no-op.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from orchestrator.actors.ports import OpenCancellation, Ports
+from orchestrator.domain.agent import Cancellation
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.run import external_id
+from orchestrator.domain.term import Partition
+from orchestrator.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S = 5.0
+_AT_ONCE = 16
+_GIVE_UP_AFTER = 8  # attempts, the waits between them doubling from a second
+_TASK_ID_ATTEMPTS = 3  # how often to look whether the aborted call learned its task's id
+
+
+class Cancellations:
+    """Works off the open rows of the partitions that are owned at the moment."""
+
+    def __init__(
+        self, ports: Ports, partitions: Callable[[], Sequence[Partition]], metrics: Metrics
+    ) -> None:
+        self._ports = ports
+        self._partitions = partitions
+        self._metrics = metrics
+        self._wanted = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at once: a row may have come."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            more = False
+            try:
+                more = await self._round()
+            except Unavailable:
+                log.debug("cancellations_wait_for_database")
+            if not more:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_EVERY_S):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+        self._wanted.clear()
+
+    async def _round(self) -> bool:
+        """Ask for the due rows; return whether there may be more at once."""
+        partitions = self._partitions()
+        if not partitions:
+            return False
+        rows = await self._ports.open_cancellations(partitions, _AT_ONCE)
+        away = False
+        try:
+            async with asyncio.TaskGroup() as group:
+                for row in rows:
+                    group.create_task(self._cancel(row))
+        except* Unavailable:
+            away = True
+        return len(rows) == _AT_ONCE and not away
+
+    async def _cancel(self, row: OpenCancellation) -> None:
+        outcome = await self._ask(row)
+        attempts = row.attempts + 1
+        again = (
+            outcome in (Cancellation.UNREACHABLE, Cancellation.REQUESTED)
+            and attempts < _GIVE_UP_AFTER
+        ) or (outcome is Cancellation.TASK_UNKNOWN and attempts < _TASK_ID_ATTEMPTS)
+        if again:
+            delay = timedelta(seconds=min(2 ** (attempts - 1), 60))
+            await self._ports.postpone_cancellation(row.run_id, row.message_id, delay)
+            asyncio.get_running_loop().call_later(delay.total_seconds(), self.wake)
+            return
+        await self._ports.settle_cancellation(row.run_id, row.message_id, outcome)
+        self._metrics.cancellation(outcome.value)
+        log.info(
+            "task_cancelled",
+            run_id=external_id(row.run_id),
+            message_id=row.message_id,
+            agent=row.agent_name,
+            outcome=outcome.value,
+        )
+
+    async def _ask(self, row: OpenCancellation) -> Cancellation:
+        if row.task is None:
+            return Cancellation.TASK_UNKNOWN
+        agent = await self._ports.agent(row.agent_name)
+        if agent is None:
+            return Cancellation.UNREACHABLE
+        return await self._ports.cancel(agent, row.task)

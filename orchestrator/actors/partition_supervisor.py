@@ -1,0 +1,167 @@
+"""The supervisor of one partition: it holds a term, starts the actors of its runs, and ends them.
+
+It decides nothing about a run. What an actor's end leads to is told to the node as one of three
+wishes: load this run again, this term is over, or nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from orchestrator.actors.ports import Limits, Ports
+from orchestrator.actors.run_actor import Left, Phase, RunActor
+from orchestrator.domain.errors import Fenced, Stale
+from orchestrator.domain.run import Run, RunId, external_id
+from orchestrator.domain.term import Term
+from orchestrator.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_MAX_CRASHES = 3  # then the run is failed: one bad run must not keep a partition busy
+
+
+class Home(Protocol):
+    """What a supervisor asks of the node it lives in."""
+
+    @property
+    def draining(self) -> bool: ...
+    def reload(self, run_id: RunId, after: float = 0.0) -> None: ...
+    def term_over(self, term: Term) -> None: ...
+    def left(self, run: Run, parked_for: timedelta | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    actor: RunActor
+    task: asyncio.Task[float | None]  # its result: seconds until the run is to be loaded again
+
+
+class PartitionSupervisor:
+    """Owns one term; every actor below it writes under that term."""
+
+    def __init__(
+        self,
+        term: Term,
+        home: Home,
+        group: asyncio.TaskGroup,
+        *,
+        ports: Ports,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self.term = term
+        self._home = home
+        self._group = group
+        self._ports = ports
+        self._limits = limits
+        self._metrics = metrics
+        self._children: dict[RunId, _Child] = {}
+        self._crashes: dict[RunId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __contains__(self, run_id: RunId) -> bool:
+        return run_id in self._children
+
+    def seqs(self) -> Iterator[tuple[RunId, int]]:
+        """Return each active run with the `seq` its actor knows."""
+        return ((run_id, child.actor.run.seq) for run_id, child in self._children.items())
+
+    def start(self, run: Run) -> None:
+        """Give the run an actor, unless it has one."""
+        if run.id in self._children:
+            return
+        actor = RunActor(
+            run,
+            self.term,
+            ports=self._ports,
+            limits=self._limits,
+            metrics=self._metrics,
+            draining=self._is_draining,
+        )
+        task = self._group.create_task(self._supervise(actor), name=external_id(run.id))
+        self._children[run.id] = _Child(actor, task)
+        # A callback, since a task that is cancelled before its first step runs no `finally`.
+        task.add_done_callback(partial(self._gone, actor, time.monotonic()))
+
+    def moved(self, run_id: RunId, known_seq: int | None = None) -> None:
+        """Tell an actor that its rows moved; `known_seq`: as long as it still knows just that.
+
+        An actor that is writing ends after the write, refused or not. One whose call has no durable
+        task id gets a moment to learn it, so that the task can be cancelled at the agent.
+        """
+        child = self._children.get(run_id)
+        if child is None or child.actor.doomed:
+            return
+        phase = child.actor.phase
+        if known_seq is not None and (phase is Phase.WRITING or child.actor.run.seq != known_seq):
+            return  # it was the actor's own write that moved them
+        child.actor.doomed = True
+        if phase is Phase.SENDING:
+            grace = self._limits.abort_grace.total_seconds()
+            asyncio.get_running_loop().call_later(grace, child.task.cancel)
+        elif phase is Phase.DETACHED:
+            child.task.cancel()
+
+    def detach(self) -> None:
+        """End the actors that only wait or follow a durable task: the next owner goes on."""
+        for child in self._children.values():
+            if child.actor.phase is Phase.DETACHED:
+                child.task.cancel()
+
+    def abandon(self) -> None:
+        """End all actors at once."""
+        for child in self._children.values():
+            child.task.cancel()
+
+    def tasks(self) -> list[asyncio.Task[float | None]]:
+        return [child.task for child in self._children.values()]
+
+    def _is_draining(self) -> bool:
+        return self._home.draining
+
+    async def _supervise(self, actor: RunActor) -> float | None:
+        """Live the actor's life; no error passes, for that would end its siblings.
+
+        Returns after how many seconds the run is to be loaded again; None: not at all.
+        """
+        run_id = actor.run.id
+        try:
+            return await self._live(actor)
+        except Stale:
+            self._metrics.refused("stale")
+            return 0.0
+        except Fenced:
+            self._metrics.refused("fenced")
+            self._home.term_over(self.term)
+            return None
+        except Exception:
+            crashes = self._crashes[run_id] = self._crashes.get(run_id, 0) + 1
+            self._metrics.actor_crashes.inc()
+            log.exception("actor_crashed", run_id=external_id(run_id), crashes=crashes)
+            return float(crashes)
+
+    async def _live(self, actor: RunActor) -> float | None:
+        if self._crashes.get(actor.run.id, 0) >= _MAX_CRASHES:
+            await actor.fail("the run crashed its actor repeatedly; see the server's log")
+            return None
+        return 0.0 if await actor.live() is Left.DOOMED else None
+
+    def _gone(self, actor: RunActor, born: float, task: asyncio.Task[float | None]) -> None:
+        run = actor.run
+        del self._children[run.id]
+        if run.status.ended:
+            self._crashes.pop(run.id, None)
+            self._metrics.run_ended(run.status.value)
+            self._metrics.run_seconds.observe(time.monotonic() - born)
+        again = (0.0 if actor.doomed else None) if task.cancelled() else task.result()
+        self._home.left(run, actor.parked_for)
+        if again is not None:
+            self._home.reload(run.id, again)

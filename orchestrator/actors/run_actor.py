@@ -1,0 +1,316 @@
+"""The actor of one run: one command at a time is decided, journaled, and then performed.
+
+It awaits its call to the agent in its own task, so that cancelling the task aborts the call. The
+outside tells an actor one thing only: your rows moved. It then ends and is rebuilt from them.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+import structlog
+
+from orchestrator import json_text
+from orchestrator.actors.ports import Limits, Ports
+from orchestrator.domain import machine
+from orchestrator.domain.agent import Agent, Call, Failure, Outcome, Output, TaskRef
+from orchestrator.domain.errors import CallFailed, Poisoned, Unavailable
+from orchestrator.domain.journal_entry import Entry
+from orchestrator.domain.messages import (
+    AttemptFailed,
+    BackoffOver,
+    CallAgent,
+    Command,
+    CompleteStep,
+    DeadlineReached,
+    Decision,
+    Effect,
+    Event,
+    FailAttempt,
+    FailRun,
+    FinishRun,
+    FollowTask,
+    RecordTask,
+    RecoverRun,
+    StartRun,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    WaitBackoff,
+)
+from orchestrator.domain.retry import RetryPolicy
+from orchestrator.domain.run import (
+    Run,
+    RunStatus,
+    StepPath,
+    StepStatus,
+    external_id,
+    message_id,
+)
+from orchestrator.domain.term import Term
+from orchestrator.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_DATABASE_PAUSE_S = 0.5
+
+
+class Phase(Enum):
+    """What an actor is at, for whoever wants to stop it."""
+
+    WRITING = "writing"  # a refused write tells it by itself
+    SENDING = "sending"  # a call is out whose task id is not known
+    DETACHED = "detached"  # it waits, or follows a task whose id is durable
+
+
+class Left(Enum):
+    """How an actor's life ended."""
+
+    ENDED = "ended"  # the run has ended
+    PARKED = "parked"  # it waits as a row; its due time is stored
+    HELD = "held"  # the process drains: the next owner goes on
+    DOOMED = "doomed"  # its rows moved: reload
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """What a performed effect leaves instead of a next command."""
+
+    left: Left
+
+
+class RunActor:
+    """Owns one run for as long as it lives; `live` is its whole life."""
+
+    def __init__(
+        self,
+        run: Run,
+        term: Term,
+        *,
+        ports: Ports,
+        limits: Limits,
+        metrics: Metrics,
+        draining: Callable[[], bool],
+    ) -> None:
+        self.run = run
+        self.term = term
+        self.phase = Phase.DETACHED
+        self.doomed = False
+        self.parked_for: timedelta | None = None
+        self._ports = ports
+        self._limits = limits
+        self._metrics = metrics
+        self._draining = draining
+        self._inputs: dict[StepPath, str] = {}
+        self._answer: Output | None = None
+        self._deadlines: dict[StepPath, float] = {}
+        now = time.monotonic()
+        for step in run.steps.values():
+            if step.deadline_in is not None:
+                self._deadlines[step.path] = now + step.deadline_in.total_seconds()
+
+    async def live(self) -> Left:
+        """Go on with the run, as its rows say, to its end, a long wait, or a drain.
+
+        Raises `Fenced` when the term is over and `Stale` when the rows moved.
+        """
+        then = await self._begin()
+        while not isinstance(then, _Finished):
+            then = await self._handle(then)
+        return then.left
+
+    async def fail(self, reason: str) -> Left:
+        """End the run as FAILED for a reason that is not its own doing."""
+        await self._handle(FailRun(reason))
+        return Left.ENDED
+
+    async def _begin(self) -> Command | _Finished:
+        if self.run.status is RunStatus.PENDING:
+            return StartRun()
+        for step in self.run.steps.values():
+            if step.status is StepStatus.RUNNING and step.due_in is not None:
+                # Nothing is in flight at an agent: the wait goes on where it was.
+                return await self._wait(step.path, step.attempt, step.due_in)
+        return RecoverRun()
+
+    async def _handle(self, command: Command) -> Command | _Finished:
+        """Decide, journal, perform; return what the performed effect led to."""
+        decision = machine.decide(self.run, command)
+        if self._draining():
+            decision = _without_starts(decision)
+        try:
+            await self._journal(decision)
+        except Poisoned as refused:
+            if isinstance(command, FailRun):
+                raise
+            return FailRun(f"a value cannot be stored: {refused.message}")
+        if self.run.status.ended:
+            return _Finished(Left.ENDED)
+        if self.doomed:
+            return _Finished(Left.DOOMED)
+        for effect in decision.effects:  # one, while workflows are chains
+            return await self._perform(effect)
+        return _Finished(Left.HELD)
+
+    async def _journal(self, decision: Decision) -> None:
+        if not decision.events:
+            return
+        after = machine.replay(self.run, decision.events)
+        texts = tuple(self._text(event) for event in decision.events)
+        self.phase = Phase.WRITING
+        await self._ports.write(Entry(self.run, decision, after, texts), self.term)
+        self.phase = Phase.DETACHED
+        self.run = after
+        for event in decision.events:
+            self._observe(event)
+
+    def _text(self, event: Event) -> str | None:
+        """Render what an event carries, once: the journal and the call share it."""
+        match event:
+            case StepStarted(path=path, input=value):
+                self._inputs[path] = text = json_text.dumps(value)
+                return text
+            case StepCompleted(output=value):
+                answer = self._answer
+                if answer is not None and answer.value is value:
+                    return answer.text
+                return json_text.dumps(value)
+            case _:
+                return None
+
+    def _observe(self, event: Event) -> None:
+        match event:
+            case StepStarted(path=path, timeout=timedelta() as timeout):
+                self._deadlines[path] = time.monotonic() + timeout.total_seconds()
+            case StepCompleted(path=path):
+                self._metrics.step("completed")
+                self._inputs.pop(path, None)
+            case AttemptFailed(path=path, attempt=attempt, cause=cause, delay=delay):
+                self._metrics.step("attempt_failed")
+                log.info(
+                    "attempt_failed",
+                    run_id=external_id(self.run.id),
+                    step_id=path,
+                    attempt=attempt,
+                    cause=cause,
+                    delay_s=delay.total_seconds(),
+                )
+            case StepFailed(path=path, cause=cause):
+                self._metrics.step("failed")
+                log.info("step_failed", run_id=external_id(self.run.id), step_id=path, cause=cause)
+            case _:
+                pass
+
+    # -- effects ----------------------------------------------------------------------------------
+
+    async def _perform(self, effect: Effect) -> Command | _Finished:
+        match effect:
+            case FinishRun():
+                return _Finished(Left.ENDED)
+            case WaitBackoff(path, attempt, delay):
+                return await self._wait(path, attempt, delay)
+            case CallAgent(path, attempt, _) | FollowTask(path, attempt, _):
+                if isinstance(effect, FollowTask) and self._draining():
+                    return _Finished(Left.HELD)  # the task's id is durable: the next owner follows
+                self.phase = Phase.SENDING if isinstance(effect, CallAgent) else Phase.DETACHED
+                limit = asyncio.timeout_at(self._loop_deadline(path))
+                try:
+                    async with limit:
+                        return await self._exchange(effect, path, attempt)
+                except TimeoutError:
+                    if not limit.expired():
+                        raise
+                    return DeadlineReached(path)
+
+    async def _wait(self, path: StepPath, attempt: int, delay: timedelta) -> Command | _Finished:
+        left = timedelta(seconds=max(0.0, self._deadline(path) - time.monotonic()))
+        if min(delay, left) > self._limits.park_after:
+            self.parked_for = min(delay, left)
+            return _Finished(Left.PARKED)
+        await asyncio.sleep(min(delay, left).total_seconds())
+        return BackoffOver(path, attempt) if delay <= left else DeadlineReached(path)
+
+    async def _exchange(
+        self, effect: CallAgent | FollowTask, path: StepPath, attempt: int
+    ) -> Command | _Finished:
+        """Call the step's agent, or follow its task, and turn what came of it into a command."""
+        name = self.run.definition.steps[path].agent_name
+        agent = await self._look_up(name)
+        if agent is None:
+            failure = Failure(f"Agent '{name}' not found or inactive", Outcome.FINAL)
+            return FailAttempt(path, attempt, failure, RetryPolicy(), 0.0)
+        if self._is_doomed():  # the last look before anything leaves
+            return _Finished(Left.DOOMED)
+        started = time.perf_counter()
+        try:
+            answer = await self._ask(agent, effect)
+        except CallFailed as failed:
+            self._metrics.call(failed.failure.outcome.value, time.perf_counter() - started)
+            return FailAttempt(path, attempt, failed.failure, agent.retry, random.random())  # noqa: S311 - jitter
+        self._metrics.call("answered", time.perf_counter() - started)
+        if isinstance(answer, TaskRef):
+            if self._is_doomed():  # cancelled meanwhile: what is to be cancelled is known now
+                await self._ports.learn_task(self.run.id, self._message_id(path), answer)
+            return RecordTask(path, attempt, answer)
+        self._answer = answer
+        return CompleteStep(path, attempt, answer.value)
+
+    async def _look_up(self, name: str) -> Agent | None:
+        """Find the agent as it is registered now; wait while the database is away."""
+        while True:
+            try:
+                return await self._ports.agent(name)
+            except Unavailable:
+                await asyncio.sleep(_DATABASE_PAUSE_S)
+
+    async def _ask(self, agent: Agent, effect: CallAgent | FollowTask) -> Output | TaskRef:
+        if isinstance(effect, FollowTask):
+            return await self._ports.follow(agent, effect.task)
+        return await self._ports.send(agent, self._call(effect))
+
+    def _call(self, effect: CallAgent) -> Call:
+        path = effect.path
+        text = self._inputs.get(path)
+        if text is None:  # recovered from the rows
+            text = self._inputs[path] = json_text.dumps(self.run.steps[path].input)
+        run_id = external_id(self.run.id)
+        return Call(
+            run=run_id,
+            step=self.run.definition.steps[path].id,
+            attempt=effect.attempt,
+            message_id=message_id(self.run.id, path, effect.message_no),
+            input=text,
+            context_id=run_id,
+        )
+
+    def _is_doomed(self) -> bool:
+        return self.doomed  # set from outside while this actor awaits
+
+    def _message_id(self, path: StepPath) -> str:
+        return message_id(self.run.id, path, self.run.steps[path].message_no)
+
+    # -- time -------------------------------------------------------------------------------------
+
+    def _deadline(self, path: StepPath) -> float:
+        """Return the step's end on the monotonic clock; infinite where none was stored."""
+        return self._deadlines.get(path, float("inf"))
+
+    def _loop_deadline(self, path: StepPath) -> float | None:
+        left = self._deadline(path) - time.monotonic()
+        return None if left == float("inf") else asyncio.get_running_loop().time() + left
+
+
+def _without_starts(decision: Decision) -> Decision:
+    """Keep what is over and leave the next step to the next owner (the process drains).
+
+    A run that is RUNNING with no step at work is taken up by its next owner at its next step.
+    """
+    events = decision.events
+    for index, event in enumerate(events):
+        if isinstance(event, StepStarted):
+            return Decision(events[:index], ())
+    return decision
