@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID, uuid5
 
+from orchestrator.domain import mapping
 from orchestrator.domain.agent import TaskRef
 from orchestrator.domain.term import Partition
 from orchestrator.domain.workflow import StepDefinition, WorkflowDefinition
@@ -44,7 +45,7 @@ class StepExecution:
     `attempt` counts from 1 within one retry generation. `message_no` is the n of the messageId
     `<run>.<step>.<n>`: raised by a definite failure and by retry, by nothing else. `due_in` is the
     rest of a backoff (None: not backing off), `deadline_in` what remains of the step's timeout;
-    both as of the moment the value was made, since nobody here has a clock.
+    both as of the moment the value was loaded or the event happened, since nobody here has a clock.
     """
 
     path: StepPath
@@ -56,6 +57,11 @@ class StepExecution:
     deadline_in: timedelta | None = None
     input: Any = None
     output: Any = None
+
+    @property
+    def in_call(self) -> bool:
+        """Whether its agent may be at work: between two attempts it is not."""
+        return self.status is StepStatus.RUNNING and self.due_in is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +107,24 @@ def message_id(run_id: UUID, path: str, message_no: int) -> str:
 def definition_of(run: Run, path: StepPath) -> StepDefinition:
     """Return the definition that a step execution is an execution of."""
     return run.definition.steps[path]
+
+
+def completed(run: Run, step_id: str) -> StepExecution | None:
+    """Return a step's execution if it is COMPLETED."""
+    step = run.steps.get(StepPath(step_id))
+    return step if step is not None and step.status is StepStatus.COMPLETED else None
+
+
+def step_input(run: Run, path: StepPath, fresh: Mapping[str, Any]) -> Any:
+    """Resolve a step's mapping; `fresh` are outputs, by step, that the run does not have yet.
+
+    Raises `MissingReference`.
+    """
+    template = definition_of(run, path).template
+    outputs = dict(fresh)
+    for reference in template.references:
+        if reference.step is None or reference.step in outputs:
+            continue
+        if (step := completed(run, reference.step)) is not None:
+            outputs[reference.step] = step.output
+    return mapping.resolve(template, run.input, outputs)

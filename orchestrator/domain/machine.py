@@ -1,0 +1,301 @@
+"""The run state machine.
+
+Rule 1: everything that changes a run's state lives in this file; cancel and retry, which the API
+        decides in the database, are the only other writers, and reach a run when it is loaded.
+Rule 2: this file performs nothing; it reads no clock and makes no id. Delays come out, jitter
+        comes in.
+Rule 3: a command delivered twice, or late, decides nothing. `RecoverRun` alone is a fact about
+        the owner and is told once, after loading.
+Rule 4: a step's start precedes every effect that calls its agent, in one decision or an earlier
+        one; a completed step is never started again.
+Rule 5: the message number rises with a definite failure and with a retry, by nothing else: what
+        may have reached the agent is sent again under the same number.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from orchestrator.domain.agent import Outcome
+from orchestrator.domain.errors import MissingReference, Refused
+from orchestrator.domain.messages import (
+    NOTHING,
+    AttemptFailed,
+    BackoffOver,
+    CallAgent,
+    Command,
+    CompleteStep,
+    DeadlineReached,
+    Decision,
+    Effect,
+    Event,
+    FailAttempt,
+    FailRun,
+    FinishRun,
+    FollowTask,
+    RecordTask,
+    RecoverRun,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    RunTakenOver,
+    StartRun,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    TaskRecorded,
+    WaitBackoff,
+)
+from orchestrator.domain.run import (
+    Run,
+    RunStatus,
+    StepExecution,
+    StepPath,
+    StepStatus,
+    completed,
+    definition_of,
+    external_id,
+    step_input,
+)
+from orchestrator.domain.workflow import OnUnknownOutcome
+
+_NOW = timedelta(0)
+_OUTCOME_UNKNOWN = "the outcome of its call is unknown, and it is not to be sent again"
+
+
+def decide(run: Run, command: Command) -> Decision:
+    """Choose what happens next; `NOTHING` for a stale or repeated command.
+
+    Raises `Refused` for a step that the run's definition does not have.
+    """
+    if run.status.ended:
+        return NOTHING
+    match command:
+        case CompleteStep():
+            return _complete(run, command)
+        case RecordTask():
+            return _record_task(run, command)
+        case StartRun():
+            return _start(run) if run.status is RunStatus.PENDING else NOTHING
+        case FailAttempt():
+            return _fail_attempt(run, command)
+        case BackoffOver():
+            return _end_backoff(run, command)
+        case DeadlineReached(path):
+            step = _running(run, path)
+            return NOTHING if step is None else _fail_step(run, (), _timed_out(run, step))
+        case RecoverRun():
+            return _start(run) if run.status is RunStatus.PENDING else _recover(run)
+        case FailRun(reason):
+            return _fail_run(run, (), reason)
+
+
+def evolve(run: Run, event: Event) -> Run:
+    """Apply one event."""
+    return replay(run, (event,))
+
+
+def replay(run: Run, events: Iterable[Event]) -> Run:
+    """Apply a decision's events; raise `ValueError` for one of a step that never started."""
+    status, error, seq = run.status, run.error, run.seq
+    steps = dict(run.steps)
+    for event in events:
+        seq += 1
+        match event:
+            case RunStarted():
+                status = RunStatus.RUNNING
+            case RunTakenOver():
+                pass
+            case RunCompleted():
+                status = RunStatus.COMPLETED
+            case RunFailed():
+                status, error = RunStatus.FAILED, event.error
+            case _:
+                steps[event.path] = _evolve_step(steps.get(event.path), event)
+    return Run(run.id, run.partition, run.definition, run.input, status, seq, steps, error)
+
+
+# -- decisions ------------------------------------------------------------------------------------
+
+
+def _start(run: Run) -> Decision:
+    return _go_on(run, (RunStarted(),), run.definition.start_step)
+
+
+def _complete(run: Run, command: CompleteStep) -> Decision:
+    if _in_call(run, command.path, command.attempt) is None:
+        return NOTHING
+    done = StepCompleted(command.path, command.attempt, command.output)
+    return _go_on(run, (done,), definition_of(run, command.path).next_step, done)
+
+
+def _record_task(run: Run, command: RecordTask) -> Decision:
+    step = _in_call(run, command.path, command.attempt)
+    if step is None or step.task is not None:
+        return NOTHING
+    path, attempt, task = command.path, command.attempt, command.task
+    return Decision((TaskRecorded(path, attempt, task),), (FollowTask(path, attempt, task),))
+
+
+def _fail_attempt(run: Run, command: FailAttempt) -> Decision:
+    path, attempt, failure, policy = command.path, command.attempt, command.failure, command.policy
+    step = _in_call(run, path, attempt)
+    if step is None:
+        return NOTHING
+    unknown = failure.outcome is Outcome.UNKNOWN
+    if (
+        failure.outcome is Outcome.FINAL
+        or (unknown and _never_resent(run, path))
+        or not policy.allows(attempt)
+    ):
+        return _fail_step(run, (), StepFailed(path, attempt, failure.cause, cancel_task=unknown))
+    delay = policy.delay(attempt, command.jitter, failure.retry_after)
+    message_no = step.message_no if unknown else step.message_no + 1
+    failed = AttemptFailed(path, attempt, failure.cause, delay, message_no)
+    return Decision((failed,), (WaitBackoff(path, attempt, delay),))
+
+
+def _end_backoff(run: Run, command: BackoffOver) -> Decision:
+    step = _running(run, command.path)
+    if step is None or step.attempt != command.attempt or step.due_in is None:
+        return NOTHING
+    return _next_attempt(step)
+
+
+def _recover(run: Run) -> Decision:
+    """Go on with every step that is at work; the rows say how far each one is."""
+    events: tuple[Event, ...] = (RunTakenOver(),)
+    effects: tuple[Effect, ...] = ()
+    active = [step for step in run.steps.values() if step.status is StepStatus.RUNNING]
+    if not active:  # a drained owner completed a step and left the next one to us
+        return _go_on(run, events, run.definition.start_step)
+    for step in active:
+        taken_up = _take_up(run, step)
+        if isinstance(taken_up, StepFailed):
+            return _fail_step(run, (RunTakenOver(),), taken_up)
+        events += taken_up.events
+        effects += taken_up.effects
+    return Decision(events, effects)
+
+
+def _take_up(run: Run, step: StepExecution) -> Decision | StepFailed:
+    _check_known(run, step.path)
+    if step.deadline_in is not None and step.deadline_in <= _NOW:
+        return _timed_out(run, step)
+    if step.due_in is not None:
+        if step.due_in <= _NOW:
+            return _next_attempt(step)
+        return Decision((), (WaitBackoff(step.path, step.attempt, step.due_in),))
+    if step.task is not None:
+        return Decision((), (FollowTask(step.path, step.attempt, step.task),))
+    # It is unknown whether the call left, and what became of it.
+    if _never_resent(run, step.path):
+        return StepFailed(step.path, step.attempt, _OUTCOME_UNKNOWN, cancel_task=True)
+    return Decision((), (CallAgent(step.path, step.attempt, step.message_no),))
+
+
+def _go_on(
+    run: Run, before: tuple[Event, ...], first: str | None, done: StepCompleted | None = None
+) -> Decision:
+    """Start the first step from `first` on that is not completed; without one, end the run.
+
+    `done` is the step that `before` completes, whose output the run does not have yet.
+    """
+    step_id = first
+    while step_id is not None and completed(run, step_id) is not None:
+        step_id = run.definition.steps[step_id].next_step
+    if step_id is None:
+        return Decision((*before, RunCompleted()), (FinishRun(),))
+    path = StepPath(step_id)
+    previous = run.steps.get(path)
+    try:
+        value = step_input(run, path, {} if done is None else {done.path: done.output})
+    except MissingReference as missing:
+        attempt = 0 if previous is None else previous.attempt
+        return _fail_step(run, before, StepFailed(path, attempt, missing.message))
+    message_no = 1 if previous is None else previous.message_no + 1
+    started = StepStarted(path, 1, message_no, value, definition_of(run, path).timeout)
+    return Decision((*before, started), (CallAgent(path, 1, message_no),))
+
+
+def _next_attempt(step: StepExecution) -> Decision:
+    attempt = step.attempt + 1
+    started = StepStarted(step.path, attempt, step.message_no, step.input)
+    return Decision((started,), (CallAgent(step.path, attempt, step.message_no),))
+
+
+def _fail_step(run: Run, before: tuple[Event, ...], failed: StepFailed) -> Decision:
+    step_id = definition_of(run, failed.path).id
+    return _fail_run(run, (*before, failed), f"Step '{step_id}' failed: {failed.cause}")
+
+
+def _fail_run(run: Run, before: tuple[Event, ...], error: str) -> Decision:
+    """End the run as FAILED, and with it every step that `before` leaves at work."""
+    over = {event.path for event in before if isinstance(event, StepCompleted | StepFailed)}
+    others = (
+        StepFailed(step.path, step.attempt, error, step.in_call)
+        for step in run.steps.values()
+        if step.status is StepStatus.RUNNING and step.path not in over
+    )
+    return Decision((*before, *others, RunFailed(error)), (FinishRun(),))
+
+
+# -- what a run's steps are at --------------------------------------------------------------------
+
+
+def _check_known(run: Run, path: StepPath) -> None:
+    if path not in run.definition.steps:
+        raise Refused(f"{external_id(run.id)} has no step '{path}'")
+
+
+def _running(run: Run, path: StepPath) -> StepExecution | None:
+    """Return the step if it is RUNNING (in a call or between two attempts)."""
+    _check_known(run, path)
+    step = run.steps.get(path)
+    if step is None or step.status is not StepStatus.RUNNING or run.status is not RunStatus.RUNNING:
+        return None
+    return step
+
+
+def _in_call(run: Run, path: StepPath, attempt: int) -> StepExecution | None:
+    """Return the step if it is in this very attempt, which has not failed yet."""
+    step = _running(run, path)
+    return step if step is not None and step.attempt == attempt and step.in_call else None
+
+
+def _never_resent(run: Run, path: StepPath) -> bool:
+    return definition_of(run, path).on_unknown_outcome is OnUnknownOutcome.FAIL
+
+
+def _timed_out(run: Run, step: StepExecution) -> StepFailed:
+    timeout_ms = definition_of(run, step.path).timeout // timedelta(milliseconds=1)
+    cause = f"timed out after {timeout_ms} ms"
+    return StepFailed(step.path, step.attempt, cause, cancel_task=step.in_call)
+
+
+# -- evolution ------------------------------------------------------------------------------------
+
+
+def _evolve_step(
+    step: StepExecution | None,
+    event: StepStarted | TaskRecorded | AttemptFailed | StepCompleted | StepFailed,
+) -> StepExecution:
+    path, attempt, running = event.path, event.attempt, StepStatus.RUNNING
+    match event:
+        case StepStarted(message_no=no, input=value, timeout=timeout):
+            left = step.deadline_in if timeout is None and step is not None else timeout
+            return StepExecution(path, running, attempt, no, None, None, left, value)
+        case StepFailed() if step is None:  # its input could not be made: it never started
+            return StepExecution(path, StepStatus.FAILED, attempt)
+    if step is None:
+        raise ValueError(f"step '{path}' has not started")
+    no, task, left, value = step.message_no, step.task, step.deadline_in, step.input
+    match event:
+        case TaskRecorded(task=task):
+            return StepExecution(path, running, attempt, no, task, None, left, value)
+        case AttemptFailed(delay=delay, message_no=no):
+            return StepExecution(path, running, attempt, no, None, delay, left, value)
+        case StepCompleted(output=output):
+            done = StepStatus.COMPLETED
+            return StepExecution(path, done, attempt, no, task, None, None, value, output)
+        case StepFailed():
+            return StepExecution(path, StepStatus.FAILED, attempt, no, task, None, None, value)
