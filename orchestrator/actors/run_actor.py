@@ -227,12 +227,13 @@ class RunActor:
                     return DeadlineReached(path)
 
     async def _wait(self, path: StepPath, attempt: int, delay: timedelta) -> Command | _Finished:
-        left = timedelta(seconds=max(0.0, self._deadline(path) - time.monotonic()))
-        if min(delay, left) > self._limits.park_after:
-            self.parked_for = min(delay, left)
+        left = max(0.0, self._deadline(path) - time.monotonic())
+        wait = min(delay.total_seconds(), left)
+        if wait > self._limits.park_after.total_seconds():
+            self.parked_for = timedelta(seconds=wait)
             return _Finished(Left.PARKED)
-        await asyncio.sleep(min(delay, left).total_seconds())
-        return BackoffOver(path, attempt) if delay <= left else DeadlineReached(path)
+        await asyncio.sleep(wait)
+        return DeadlineReached(path) if wait == left else BackoffOver(path, attempt)
 
     async def _exchange(
         self, effect: CallAgent | FollowTask, path: StepPath, attempt: int
