@@ -101,6 +101,8 @@ def replay(run: Run, events: Iterable[Event]) -> Run:
     for event in events:
         seq += 1
         match event:
+            case StepStarted() | StepCompleted() | TaskRecorded() | AttemptFailed() | StepFailed():
+                steps[event.path] = _evolve_step(steps.get(event.path), event)
             case RunStarted():
                 status = RunStatus.RUNNING
             case RunTakenOver():
@@ -109,8 +111,6 @@ def replay(run: Run, events: Iterable[Event]) -> Run:
                 status = RunStatus.COMPLETED
             case RunFailed():
                 status, error = RunStatus.FAILED, event.error
-            case _:
-                steps[event.path] = _evolve_step(steps.get(event.path), event)
     return Run(run.id, run.partition, run.definition, run.input, status, seq, steps, error)
 
 
@@ -239,9 +239,6 @@ def _fail_run(run: Run, before: tuple[Event, ...], error: str) -> Decision:
     return Decision((*before, *others, RunFailed(error)), (FinishRun(),))
 
 
-# -- what a run's steps are at --------------------------------------------------------------------
-
-
 def _check_known(run: Run, path: StepPath) -> None:
     if path not in run.definition.steps:
         raise Refused(f"{external_id(run.id)} has no step '{path}'")
@@ -279,23 +276,25 @@ def _evolve_step(
     step: StepExecution | None,
     event: StepStarted | TaskRecorded | AttemptFailed | StepCompleted | StepFailed,
 ) -> StepExecution:
-    path, attempt, running = event.path, event.attempt, StepStatus.RUNNING
-    match event:
-        case StepStarted(message_no=no, input=value, timeout=timeout):
-            left = step.deadline_in if timeout is None and step is not None else timeout
-            return StepExecution(path, running, attempt, no, None, None, left, value)
-        case StepFailed() if step is None:  # its input could not be made: it never started
-            return StepExecution(path, StepStatus.FAILED, attempt)
+    path, attempt = event.path, event.attempt
+    if isinstance(event, StepStarted):
+        left = step.deadline_in if event.timeout is None and step is not None else event.timeout
+        no, value = event.message_no, event.input
+        return StepExecution(path, StepStatus.RUNNING, attempt, no, None, None, left, value)
     if step is None:
-        raise ValueError(f"step '{path}' has not started")
+        if not isinstance(event, StepFailed):
+            raise ValueError(f"step '{path}' has not started")
+        step = StepExecution(path, StepStatus.PENDING)  # its input could not be made
     no, task, left, value = step.message_no, step.task, step.deadline_in, step.input
     match event:
-        case TaskRecorded(task=task):
-            return StepExecution(path, running, attempt, no, task, None, left, value)
-        case AttemptFailed(delay=delay, message_no=no):
-            return StepExecution(path, running, attempt, no, None, delay, left, value)
-        case StepCompleted(output=output):
-            done = StepStatus.COMPLETED
+        case StepCompleted():
+            done, output = StepStatus.COMPLETED, event.output
             return StepExecution(path, done, attempt, no, task, None, None, value, output)
+        case TaskRecorded():
+            running, task = StepStatus.RUNNING, event.task
+            return StepExecution(path, running, attempt, no, task, None, left, value)
+        case AttemptFailed():
+            running, no, delay = StepStatus.RUNNING, event.message_no, event.delay
+            return StepExecution(path, running, attempt, no, None, delay, left, value)
         case StepFailed():
             return StepExecution(path, StepStatus.FAILED, attempt, no, task, None, None, value)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+_LONGEST_MS = 366 * 86_400_000  # beyond it durations and timestamps overflow sooner or later
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
@@ -18,12 +20,12 @@ class RetryPolicy:
         return attempt <= self.max_retries
 
     def delay(self, attempt: int, jitter: float, retry_after: timedelta | None = None) -> timedelta:
-        """Return the wait after the given attempt (from 1), at most `max_delay_ms`.
+        """Return the wait after the given attempt (from 1), at most `max_delay_ms` (and a year).
 
         `jitter` in [0, 1) takes up to a half off the exponential delay, so that many runs that
         failed together do not come back together. An agent's `Retry-After` is a lower bound.
         """
-        cap = timedelta(milliseconds=self.max_delay_ms)
+        cap = timedelta(milliseconds=min(self.max_delay_ms, _LONGEST_MS))
         try:
             factor = self.backoff_multiplier ** (attempt - 1)
             backoff = timedelta(milliseconds=self.initial_delay_ms * factor)

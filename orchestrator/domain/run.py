@@ -27,7 +27,7 @@ class RunStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self not in (RunStatus.PENDING, RunStatus.RUNNING)
+        return self is not RunStatus.PENDING and self is not RunStatus.RUNNING
 
 
 class StepStatus(StrEnum):

@@ -151,8 +151,9 @@ def slug(name: str) -> str:
     Accents are dropped (`Größe à la carte` is `grosse-a-la-carte`); a name with nothing left is
     `workflow`.
     """
-    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain)[:255].strip("-") or "workflow"
+    letters = unicodedata.normalize("NFKD", name).casefold()
+    plain = "".join(each for each in letters if not unicodedata.combining(each))
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:255].rstrip("-") or "workflow"
 
 
 def key_for(slugged: str, number: int) -> str:
