@@ -1,0 +1,139 @@
+"""The command line of the demo: what it takes, where it keeps things, how it ends."""
+
+import argparse
+import asyncio
+import hashlib
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+
+from orchestrator import resources
+from orchestrator.demo import guide
+from orchestrator.demo.failure import DemoFailed
+from orchestrator.demo.screen import Screen
+
+_SAMPLE = Path(__file__).with_name("sales.csv")
+_FAILED = 1
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; return 0, 1 with the reason on stderr, or 130 when interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        _look_for_the_sdk()
+        plan = guide.Plan(
+            source=_existing(arguments.input),
+            output_dir=arguments.output_dir.absolute(),
+            home=arguments.home or _home(),
+            port=arguments.port,
+            keep=arguments.keep,
+        )
+        asyncio.run(_until_signalled(plan))
+    except DemoFailed as failure:
+        sys.stdout.flush()
+        sys.stderr.write(f"demo: {failure}\n")
+        return _FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("demo: interrupted; everything it started was stopped\n")
+        return _INTERRUPTED
+    return 0
+
+
+async def _until_signalled(plan: guide.Plan) -> None:
+    """Run the guide; SIGTERM unwinds it as SIGINT does."""
+    me = asyncio.current_task()
+    assert me is not None  # noqa: S101 - asyncio.run made this task
+    if sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    await guide.run(plan, Screen(sys.stdout))
+
+
+def _look_for_the_sdk() -> None:
+    missing = [name for name in ("a2a", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DemoFailed(
+            "its agents stand on the official A2A SDK, which is not installed:"
+            " run 'make demo' in a checkout, or pip install 'agent-orchestrator[demo]'"
+        )
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DemoFailed(f"there is no file {path}")
+    return path.absolute()
+
+
+def _home() -> Path:
+    """Return the demo's own folder, kept between runs so that the next start is a warm one.
+
+    It is named after the program and its schema: another version or checkout has another one.
+    """
+    digest = hashlib.sha256(str(Path(__file__).resolve()).encode())
+    migrations = resources.folder("sql") / "migrations"
+    for each in sorted(migrations.iterdir(), key=lambda file: file.name):
+        digest.update(each.read_bytes())
+    name = f"demo-{digest.hexdigest()[:12]}"
+    failure: OSError | None = None
+    for parent in _caches():
+        try:
+            return _own_folder(parent / name)
+        except OSError as error:
+            failure = error
+    raise DemoFailed(f"it finds no folder for its data that it may write to: {failure}")
+
+
+def _caches() -> list[Path]:
+    if sys.platform != "win32" and os.geteuid() == 0:
+        # The database runs as another user then, who cannot look into root's home.
+        return [Path("/var/cache/orchestrator")]
+    temporary = Path(tempfile.gettempdir()) / f"orchestrator-{platformdirs.user_cache_path().name}"
+    if sys.platform != "win32":
+        temporary = Path(tempfile.gettempdir()) / f"orchestrator-{os.geteuid()}"
+    return [platformdirs.user_cache_path("orchestrator", appauthor=False), temporary]
+
+
+def _own_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform != "win32":
+        if folder.stat().st_uid != os.geteuid():  # someone else's, in a folder for all
+            raise PermissionError(f"{folder} belongs to another user")
+        if os.geteuid() == 0:  # whatever the umask: the database's user passes through
+            folder.parent.chmod(0o755)
+            folder.chmod(0o755)
+    return folder
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator demo",
+        description="Run a workflow of three A2A agents on a CSV file, on a database of its own.",
+    )
+    parser.add_argument(
+        "--input", type=Path, default=_SAMPLE, metavar="FILE", help="a CSV file (default: a sample)"
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="DIR",
+        help="where the report goes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="afterwards leave the orchestrator and the agents running, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, help="the orchestrator's port (default: a free one)"
+    )
+    parser.add_argument(
+        "--home", type=Path, metavar="DIR", help="folder of the demo's database and logs"
+    )
+    return parser
