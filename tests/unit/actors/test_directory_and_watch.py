@@ -1,0 +1,109 @@
+"""The agents' directory, and requests that wait for a run's end."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import pytest
+
+from orchestrator.actors import watch
+from orchestrator.actors.directory import AgentDirectory
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.run import RunId, RunStatus
+
+RUN = RunId(UUID(int=1))
+
+
+async def test_many_look_ups_of_a_name_share_one_query() -> None:
+    asked: list[str] = []
+
+    async def fetch(name: str) -> Agent | None:
+        asked.append(name)
+        await asyncio.sleep(0)
+        return None
+
+    directory = AgentDirectory(fetch)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(directory.get("a"))
+    await directory.get("a")
+
+    assert asked == ["a"]
+    directory.forget()
+    await directory.get("a")
+    assert asked == ["a", "a"]
+
+
+async def test_a_look_up_that_failed_is_made_again_by_the_next() -> None:
+    answers: list[Exception | None] = [Unavailable("away"), None]
+
+    async def fetch(_: str) -> Agent | None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+        return None
+
+    directory = AgentDirectory(fetch)
+    with pytest.raises(Unavailable):
+        await directory.get("a")
+
+    assert await directory.get("a") is None
+
+
+class Rows:
+    """What the database says of the runs, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.status = RunStatus.RUNNING
+        self.asked = 0
+        self.away = 0
+
+    async def statuses(self, runs: Sequence[RunId]) -> Mapping[RunId, RunStatus]:
+        self.asked += 1
+        if self.away:
+            self.away -= 1
+            raise Unavailable("away")
+        return dict.fromkeys(runs, self.status)
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    monkeypatch.setattr(watch, "_TICK_S", 0.001)
+    return Rows()
+
+
+async def test_a_waiter_is_woken_by_the_rows_also_after_an_outage(rows: Rows) -> None:
+    waits = watch.Watch(rows.statuses, 10)
+    looking = asyncio.create_task(waits.run())
+    rows.away = 2
+    rows.status = RunStatus.COMPLETED
+
+    async with asyncio.timeout(5):
+        await waits.ended(RUN, 60)
+
+    assert rows.asked == 3
+    looking.cancel()
+
+
+async def test_a_waiter_is_woken_by_this_process_at_once(rows: Rows) -> None:
+    waits = watch.Watch(rows.statuses, 10)  # nobody looks at the rows
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(waits.ended(RUN, 60))
+        await asyncio.sleep(0)
+        waits.wake([RUN])
+
+    assert rows.asked == 0
+
+
+async def test_nobody_waits_beyond_the_cap_the_seconds_or_a_close(rows: Rows) -> None:
+    waits = watch.Watch(rows.statuses, 1)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(waits.ended(RUN, 60))
+        await asyncio.sleep(0)
+        await waits.ended(RUN, 60)  # the second is over the cap
+        waits.close()
+    await waits.ended(RUN, 60)  # closed
+
+    await watch.Watch(rows.statuses, 1).ended(RUN, 0.001)
