@@ -1,0 +1,156 @@
+"""Finds agents' cards and remembers what they say: five minutes, or as the agent wishes."""
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from orchestrator import json_text
+from orchestrator.agents import card, failures
+from orchestrator.agents.auth import Credentials
+from orchestrator.agents.card import Endpoint
+from orchestrator.agents.exchange import Answer, Exchange, Request
+from orchestrator.agents.failures import Fault
+from orchestrator.domain.agent import Agent
+
+MAX_BYTES = 1024 * 1024
+_REMEMBERED = 1_000  # agents; the one used longest ago goes first
+_DEFAULT_S = 300.0
+# An agent that forbids caching is still asked only once a second, not before every call.
+_SHORTEST_S, _LONGEST_S = 1.0, 3600.0
+_MAX_AGE = re.compile(r"\bmax-age\s*=\s*\"?([0-9]{1,9})")
+# What a server without a card may answer where one would be.
+_ABSENT = frozenset({404, 405, 410, 501})
+_NOT_MODIFIED = 304
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of one agent; `lock` lets one look while the others wait for its finding."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    endpoint: Endpoint | None = None
+    until: float = 0.0
+    etag: str | None = None
+    found_at: URL | None = None
+    fault: Fault | None = None
+    fault_at: float = 0.0
+
+
+class Cards:
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._memories: OrderedDict[Hashable, _Memory] = OrderedDict()
+
+    async def endpoint(self, agent: Agent, credentials: Credentials) -> Endpoint:
+        """Return where and how to call the agent; raise `Fault` when that cannot be told."""
+        now = asyncio.get_running_loop().time
+        memory = self._memory(agent)
+        asked = now()
+        if memory.endpoint is not None and asked < memory.until:
+            return memory.endpoint
+        async with memory.lock:
+            if memory.endpoint is not None and now() < memory.until:
+                return memory.endpoint
+            if memory.fault is not None and memory.fault_at >= asked:
+                raise memory.fault.again()  # somebody looked while we waited
+            try:
+                return await self._look(agent, credentials, memory)
+            except Fault as fault:
+                memory.fault, memory.fault_at = fault, now()
+                raise
+
+    def forget(self, agent: Agent, endpoint: Endpoint) -> None:
+        """Look anew at the next call, unless somebody has already found another endpoint."""
+        memory = self._memory(agent)
+        if memory.endpoint is endpoint:
+            memory.endpoint = memory.etag = None
+
+    async def reachable(self, agent: Agent, credentials: Credentials) -> bool:
+        """Whether the agent shows a card now."""
+        try:
+            for url in card.urls(base_url(agent)):
+                answer = await self._get(agent, credentials, url)
+                if answer.status in failures.SUCCESS and _parsed(answer) is not None:
+                    return True
+        except Fault:
+            return False
+        return False
+
+    def _memory(self, agent: Agent) -> _Memory:
+        key = (agent.id, agent.url)
+        memory = self._memories.get(key)
+        if memory is None:
+            memory = self._memories[key] = _Memory()
+            if len(self._memories) > _REMEMBERED:
+                self._memories.popitem(last=False)
+        else:
+            self._memories.move_to_end(key)
+        return memory
+
+    async def _look(self, agent: Agent, credentials: Credentials, memory: _Memory) -> Endpoint:
+        base = base_url(agent)
+        now = asyncio.get_running_loop().time
+        for url in card.urls(base):
+            etag = memory.etag if url == memory.found_at else None
+            answer = await self._get(agent, credentials, url, etag)
+            if answer.status == _NOT_MODIFIED and etag and memory.endpoint is not None:
+                memory.until = now() + _lifetime(answer.headers)
+                return memory.endpoint
+            if answer.status in _ABSENT:
+                continue
+            if answer.status not in failures.SUCCESS:
+                fault = failures.of_status(answer.status, answer.headers, "")
+                fault.said += " when asked for its card"
+                raise fault
+            found = _parsed(answer)
+            if found is not None:
+                memory.endpoint = card.endpoint(found, base)
+                memory.etag = answer.headers.get(hdrs.ETAG)
+                memory.found_at = url
+                memory.until = now() + _lifetime(answer.headers)
+                return memory.endpoint
+        memory.endpoint, memory.etag = card.without_card(base), None
+        memory.until = now() + _DEFAULT_S
+        return memory.endpoint
+
+    async def _get(
+        self, agent: Agent, credentials: Credentials, url: URL, etag: str | None = None
+    ) -> Answer:
+        headers = CIMultiDict(credentials.headers)
+        headers[hdrs.ACCEPT] = "application/json"
+        headers[hdrs.ACCEPT_ENCODING] = "identity"
+        headers["A2A-Version"] = "1.0"
+        if etag:
+            headers[hdrs.IF_NONE_MATCH] = etag
+        return await self._exchange(
+            Request("GET", url, headers, agent.timeout.total_seconds(), MAX_BYTES)
+        )
+
+
+def base_url(agent: Agent) -> URL:
+    """Return the agent's url without user and password (they travel as a header)."""
+    return URL(agent.url).with_user(None)
+
+
+def _parsed(answer: Answer) -> dict[str, object] | None:
+    """Return the card in an answer; None if it is none (a web page, some other JSON)."""
+    try:
+        value = json_text.loads(answer.body)
+    except ValueError:
+        return None
+    return value if card.is_card(value) else None
+
+
+def _lifetime(headers: CIMultiDictProxy[str]) -> float:
+    wish = headers.get(hdrs.CACHE_CONTROL, "").lower()
+    if "no-store" in wish or "no-cache" in wish:
+        return _SHORTEST_S
+    if age := _MAX_AGE.search(wish):
+        return min(max(float(age[1]), _SHORTEST_S), _LONGEST_S)
+    return _DEFAULT_S
