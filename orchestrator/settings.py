@@ -5,6 +5,7 @@ A setting `x` is the variable `ORCHESTRATOR_X`, or the key `x` of the TOML file 
 """
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +95,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: readable on a terminal, JSON otherwise."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least of what is logged."
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -115,6 +118,11 @@ class Settings(BaseSettings):
         file = os.environ.get(PREFIX + "CONFIG")
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
         return init_settings, env_settings, *toml
+
+    @property
+    def step_timeout(self) -> timedelta:
+        """A step's default `timeout_ms`."""
+        return timedelta(seconds=self.step_timeout_s)
 
     @property
     def data_folder(self) -> Path:

@@ -1,0 +1,48 @@
+# Everything a developer does; each target sets up what it needs, from a bare checkout.
+# Needs make, and Python 3.11 or newer (PYTHON=... names one).
+#
+# Only what GNU make 3.81 has, which is what macOS brings along.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo run check test fuzz clients clean dev
+
+PY := .venv/bin/python
+export INPUT KEEP
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Run a workflow of three A2A agents on a CSV file (INPUT=file.csv; KEEP=1 stays up after)
+	@scripts/venv .venv -e '.[demo]'
+	@$(PY) -m orchestrator demo $${INPUT:+--input "$$INPUT"} $${KEEP:+--keep}
+
+run: ## Serve on 127.0.0.1:8000, or as ORCHESTRATOR_... variables say
+	@scripts/venv .venv -e .
+	@exec $(PY) -m orchestrator
+
+check: dev ## Format check, linter, types, layers, unit tests
+	$(PY) -m ruff format --check --quiet .
+	$(PY) -m ruff check --quiet .
+	$(PY) -m mypy --strict orchestrator tests scripts $(wildcard bench/*.py)
+	.venv/bin/lint-imports
+	$(PY) -m pytest -q tests/unit
+
+test: check ## `make check`, then all other tests
+	@scripts/test-machine
+	$(PY) -m pytest -q --durations=10 tests --ignore=tests/unit
+
+fuzz: dev ## A long schemathesis run against the API
+	@scripts/test-machine
+	$(PY) -m pytest -q tests/fuzz
+
+clients: dev ## Generate and compile clients for Python, TypeScript and Java (needs Java, Maven, node)
+	@scripts/clients
+
+clean: ## Remove what was installed, built and cached here
+	rm -rf .venv .venvs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .cache
+	find orchestrator tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+dev:
+	@scripts/venv .venv -e '.[dev]'
