@@ -24,6 +24,7 @@ import structlog
 
 from orchestrator.domain.errors import Misconfigured
 from orchestrator.store import postmaster, programs
+from orchestrator.store.folder import make
 from orchestrator.store.postmaster import Place, Postmaster, StillDying
 from orchestrator.store.programs import Account
 
@@ -158,11 +159,7 @@ def _prepare(folder: Path) -> tuple[Path, Account | None]:
     """Make the folders: ours, and in it the server's, which is its account's alone."""
     home = folder / "postgres"
     account = programs.account_for(home / "data")
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir()
-        # As root, the account must get through, whatever the umask; but not look around.
-        path.chmod(0o711 if account else 0o700)
+    make(folder)
     home.mkdir(exist_ok=True)
     if account and home.stat().st_uid != account.uid:
         os.chown(home, account.uid, account.gid)

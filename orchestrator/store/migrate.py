@@ -116,7 +116,11 @@ def _one_line(dsn: str) -> Iterator[None]:
         raise Misconfigured(
             f"the database user may not make tables ({error}): GRANT CREATE ON SCHEMA public"
         ) from error
-    except asyncpg.DuplicateObjectError as error:  # incl. duplicate tables and functions
+    except (
+        asyncpg.DuplicateTableError,
+        asyncpg.DuplicateObjectError,
+        asyncpg.DuplicateFunctionError,
+    ) as error:
         raise Misconfigured(
             f"the database holds something else ({error}): give the orchestrator one of its own"
         ) from error

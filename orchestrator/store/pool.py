@@ -84,8 +84,16 @@ async def connect(dsn: str, *, application_name: str) -> Connection:
 async def acquire(pool: Pool) -> AsyncIterator[PoolConnectionProxy]:
     """Lend a connection of the pool; its loss, or none being free in time, is `Unavailable`."""
     with translating():
-        async with pool.acquire(timeout=ACQUIRE_TIMEOUT) as conn:
+        try:
+            conn = await pool.acquire(timeout=ACQUIRE_TIMEOUT)
+        except TimeoutError as error:
+            if pool.get_size() < pool.get_max_size():
+                raise  # it was busy connecting
+            raise Unavailable("Database connections are all in use") from error
+        try:
             yield conn
+        finally:
+            await pool.release(conn)
 
 
 @contextmanager

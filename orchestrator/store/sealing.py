@@ -1,6 +1,7 @@
-"""Secrets at rest: `auth_config` is sealed before it is stored, and opened where a call needs it."""
+"""Secrets at rest: `auth_config` is sealed before it is stored, opened where a call needs it."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from orchestrator import json_text
 from orchestrator.domain.errors import Misconfigured
+from orchestrator.store.folder import make
 
 KEY_FILE = "secret.key"
 
@@ -67,10 +69,10 @@ def load_sealer(secret_keys: str | None, folder: Path) -> Sealer:
 def _read_or_make(file: Path) -> str:
     """Read the key; make one first if there is none. Processes that race end up with the same."""
     if not file.exists():
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = file.with_name(f"{KEY_FILE}.{os.getpid()}")
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        make(file.parent)
+        number, name = tempfile.mkstemp(dir=file.parent, prefix=f"{KEY_FILE}.")  # mode 0600
+        fresh = Path(name)
+        with os.fdopen(number, "wb") as out:
             out.write(Fernet.generate_key() + b"\n")
             out.flush()
             os.fsync(out.fileno())

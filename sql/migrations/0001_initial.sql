@@ -78,7 +78,9 @@ CREATE TABLE run (
 -- A decision that only moves seq, epoch, token, updated_at is a HOT update: no index may hold one
 -- of these columns, also not in its predicate. Hence the end stands for updated_at (of an ended
 -- run they are equal), and the few unfinished runs are merged in by the list's query.
-CREATE INDEX run_unfinished ON run (partition, id) WHERE status IN ('PENDING', 'RUNNING');
+-- What the scan looks for, in its order; runs that wait stay out of its way.
+CREATE INDEX run_pending ON run (partition, id) WHERE status = 'PENDING';
+CREATE INDEX run_running ON run (partition, id) WHERE status = 'RUNNING' AND wake_at IS NULL;
 CREATE INDEX run_wake_at ON run (partition, wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX run_workflow ON run (workflow_id, id);
 CREATE INDEX run_status ON run (status, id);
@@ -228,6 +230,13 @@ $$;
 SELECT make_run_parts('past', 'MINVALUE', quote_literal(day_floor(first_run_day())));
 SELECT make_run_parts('far', quote_literal(day_floor(last_run_day() + 1)), 'MAXVALUE');
 
+-- Asked of the tables: to_regclass answers from a cache that waiting for an advisory lock does not
+-- renew.
+CREATE FUNCTION has_run_day(suffix text) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+  SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                 WHERE i.inhparent = 'run'::regclass AND c.relname = 'run_' || suffix)
+$$;
+
 -- Make a day's parts unless they are there; true if they were made now. Any number of processes
 -- may ask at once.
 CREATE FUNCTION ensure_run_day(day date) RETURNS boolean LANGUAGE plpgsql
@@ -235,11 +244,11 @@ SET lock_timeout = '5s' AS $$
 DECLARE
   suffix text := to_char(day, 'YYYYMMDD');
 BEGIN
-  IF day < first_run_day() OR day > last_run_day() OR to_regclass('run_' || suffix) IS NOT NULL THEN
+  IF day < first_run_day() OR day > last_run_day() OR has_run_day(suffix) THEN
     RETURN false;
   END IF;
   PERFORM pg_advisory_xact_lock(1869767528, 2);
-  IF to_regclass('run_' || suffix) IS NOT NULL THEN  -- another process was faster
+  IF has_run_day(suffix) THEN  -- another process was faster
     RETURN false;
   END IF;
   PERFORM make_run_parts(suffix, quote_literal(day_floor(day)), quote_literal(day_floor(day + 1)));
@@ -258,7 +267,7 @@ DECLARE
   found_one boolean;
 BEGIN
   PERFORM pg_advisory_xact_lock(1869767528, 2);
-  IF to_regclass('run_' || suffix) IS NULL THEN
+  IF NOT has_run_day(suffix) THEN
     RETURN false;
   END IF;
   EXECUTE unfinished INTO found_one;  -- most refusals cost no lock

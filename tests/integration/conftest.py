@@ -14,9 +14,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,8 @@ SETTINGS = {
 
 def in_thread(work: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine in an event loop of its own, whatever loop is current here."""
-    outcome: list[Any] = []
-    thread = threading.Thread(target=lambda: outcome.append(asyncio.run(work)))
-    thread.start()
-    thread.join()
-    assert outcome, "it raised: see above"
-    return outcome[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def _die_with_parent() -> None:
@@ -112,8 +108,10 @@ class Server:
 
     async def _admin(self, statement: str) -> None:
         conn = await asyncpg.connect(self.dsn("postgres"))
-        await conn.execute(statement)
-        await conn.close()
+        try:
+            await conn.execute(statement)
+        finally:
+            await conn.close()
 
     def create(self, template: str = "migrated") -> str:
         """Make a database; return its name."""
@@ -167,6 +165,12 @@ def dsn_15(server_15: Server) -> Iterator[str]:
     server_15.drop(name)
 
 
+@pytest.fixture(params=["dsn", "dsn_15"])
+def each_dsn(request: pytest.FixtureRequest) -> str:
+    """Make the same on each supported server in turn."""
+    return str(request.getfixturevalue(request.param))
+
+
 @pytest.fixture
 def empty_dsn(server: Server) -> Iterator[str]:
     """Make a fresh database with nothing in it."""
@@ -202,7 +206,7 @@ async def connect(dsn: str) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Co
 
     yield another
     for conn in opened:
-        conn.terminate()
+        await conn.close(timeout=5)
 
 
 @pytest.fixture
