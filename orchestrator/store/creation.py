@@ -1,0 +1,189 @@
+"""New runs: what many requests want created at the moment goes in one statement."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+import asyncpg
+
+from orchestrator.domain.errors import Fault, Malformed, Overloaded, Unavailable
+from orchestrator.domain.run import RunId
+from orchestrator.domain.term import Partition
+from orchestrator.store import parts, queries
+from orchestrator.store.lanes import Bounds, Lanes
+from orchestrator.store.session import (
+    Connect,
+    Session,
+    finds_no_part,
+    may_repeat,
+    once,
+    pause,
+    refuses_value,
+)
+
+SQL = queries.load("creation")
+
+_TOKEN_BITS = 63
+_REPEATS = 5
+_REQUEST_BYTES = 500  # what a request takes besides its input, roughly
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is created from; `input` is JSON text. `workflow_id` is the lifelong id."""
+
+    workflow_id: UUID
+    workflow_version: int
+    workflow_key: str
+    workflow_name: str
+    input: str
+    triggered_by: str = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What the database chose for a new run."""
+
+    id: RunId
+    partition: Partition
+    created_at: datetime
+
+
+class _Request:
+    """One run to be created."""
+
+    __slots__ = ("done", "key", "new", "size")
+
+    def __init__(self, new: NewRun, done: asyncio.Future[Created]) -> None:
+        self.new = new
+        self.key = random.getrandbits(_TOKEN_BITS)  # the run's first token
+        self.size = _REQUEST_BYTES + len(new.input)
+        self.done = done
+
+
+class Creator:
+    """`async with Creator(…)`: creates runs, spread over `partitions`."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        partitions: int,
+        *,
+        lanes: int = 1,
+        max_rows: int = 500,
+        max_bytes: int = 4 * 2**20,
+        max_waiting: int = 10_000,
+        close_within: float = 10.0,
+    ) -> None:
+        self._partitions = partitions
+        self._max_waiting = max_waiting
+        self._next_lane = 0
+        self._lanes: Lanes[_Request] = Lanes(
+            connect,
+            self._commit,
+            lanes=lanes,
+            bounds=Bounds(max_rows, max_bytes),
+            close_within=close_within,
+        )
+
+    @property
+    def depth(self) -> int:
+        """How many requests wait or are being written."""
+        return self._lanes.depth
+
+    def create(self, new: NewRun) -> asyncio.Future[Created]:
+        """Create a run; the future is done when it is committed. To be awaited.
+
+        Raises `Unavailable` while the database is away (when the connection broke under it nobody
+        knows whether the run exists: an Idempotency-Key is for that), `Overloaded` when too many
+        wait, `Malformed` for an input that PostgreSQL refuses.
+        """
+        if self.depth >= self._max_waiting:
+            raise Overloaded("Too many executions are waiting to be recorded: try again later")
+        done: asyncio.Future[Created] = asyncio.get_running_loop().create_future()
+        self._next_lane += 1
+        self._lanes.put(_Request(new, done), self._next_lane)
+        return done
+
+    async def __aenter__(self) -> Self:
+        await self._lanes.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._lanes.__aexit__(kind, error, trace)
+
+    async def _commit(self, session: Session, batch: Sequence[_Request]) -> None:
+        """Create a batch and tell everybody; halve it until a refused value stands alone."""
+        try:
+            rows = await _insert(session, batch, self._partitions)
+        except Unavailable as away:
+            _refuse(batch, away)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if not refuses_value(error):
+                raise
+            if len(batch) == 1:
+                _refuse(batch, refused_input(error))
+                return
+            middle = len(batch) // 2
+            await self._commit(session, batch[:middle])
+            await self._commit(session, batch[middle:])
+        else:
+            made = {row["token"]: row for row in rows}
+            for request in batch:
+                if not request.done.done():
+                    request.done.set_result(_created(made[request.key]))
+
+
+def refused_input(error: Exception) -> Malformed:
+    """Say that PostgreSQL refuses a run's input, the only value in it that is the user's."""
+    return Malformed(Fault(("body", "input_data"), "value_error", f"Value error, {error.args[0]}"))
+
+
+async def _insert(
+    session: Session, batch: Sequence[_Request], partitions: int
+) -> list[asyncpg.Record]:
+    """Insert the rows; make today's parts if they are missing, repeat what others rolled back."""
+    columns = zip(*(_columns(request) for request in batch), strict=True)
+    arguments = [*map(list, columns), partitions]
+    for attempt in range(_REPEATS):
+        try:
+            return await once(session, SQL["create"], *arguments)
+        except asyncpg.CheckViolationError as error:
+            if not finds_no_part(error) or attempt == _REPEATS - 1:
+                raise
+            await parts.ensure(await session.conn(), days_ahead=1)
+        except Unavailable as away:
+            if not may_repeat(away):
+                raise
+            await pause(attempt)
+    raise Unavailable("Database unavailable: the run could not be recorded")
+
+
+def _columns(request: _Request) -> tuple[object, ...]:
+    new = request.new
+    # fmt: off
+    return (
+        new.workflow_id, new.workflow_version, new.workflow_key, new.workflow_name, new.input,
+        new.triggered_by, request.key,
+    )
+    # fmt: on
+
+
+def _created(row: asyncpg.Record) -> Created:
+    return Created(RunId(row["id"]), Partition(row["partition"]), row["created_at"])
+
+
+def _refuse(batch: Sequence[_Request], error: Exception) -> None:
+    for request in batch:
+        if not request.done.done():
+            request.done.set_exception(error)
