@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _look_for_the_sdk()
         plan = guide.Plan(
-            source=_existing(arguments.input),
-            output_dir=arguments.output_dir.absolute(),
+            source=_existing(arguments.input.expanduser()),
+            output_dir=arguments.output_dir.expanduser().absolute(),
             home=arguments.home or _home(),
             port=arguments.port,
             keep=arguments.keep,

@@ -20,6 +20,7 @@ from orchestrator.demo.screen import Screen
 _RUN_S = 600
 _LOOK_S = 0.1
 _CANCEL_S = 3
+_KEPT_PORT = 8000  # the one that the README's tour names
 _ENDED: Final = {"COMPLETED", "FAILED", "CANCELLED"}
 
 AGENTS: Final = {
@@ -94,7 +95,7 @@ async def run(plan: Plan, out: Screen) -> None:
 async def _started(plan: Plan, out: Screen) -> AsyncIterator[Api]:
     """Start the orchestrator and its agents, and register these; stop them at the end."""
     began = time.monotonic()
-    port = plan.port or processes.free_port()
+    port = plan.port or processes.free_port(_KEPT_PORT if plan.keep else 0)
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(processes.server(plan.home, port))
         agents = await _start_agents(stack, plan.home)
