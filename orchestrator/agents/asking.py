@@ -1,7 +1,7 @@
 """Asks an agent by JSON-RPC: finds where and how, sends, reads, and looks anew when it moved."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import hdrs
 from multidict import CIMultiDict
@@ -27,7 +27,6 @@ _HEADERS = CIMultiDict(
         hdrs.USER_AGENT: "agent-orchestrator",
     }
 )
-_NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Question:
 
     id: str
     body: Callable[[Endpoint], bytes]
-    headers: Mapping[str, str] = _NO_HEADERS
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Asking:

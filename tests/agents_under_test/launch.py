@@ -1,0 +1,90 @@
+"""Starts test agents in processes of their own, and asks them what reached them."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+SDK1 = ROOT / ".venvs/a2a1/bin/python"
+SDK03 = ROOT / ".venvs/a2a03/bin/python"
+START_S = 60.0  # importing an SDK takes seconds on a busy machine
+
+
+@dataclass(slots=True)
+class AgentProcess:
+    """A running test agent; it ends with the `with` block, and with the process that started it."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> Any:
+        """Return the JSON that the agent answers at `path`."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - ours
+            return json.load(answer)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def sdk1(*options: str) -> AgentProcess:
+    """Start an agent on the official SDK 1.x (`sdk1_agent.py`)."""
+    return start(SDK1, "sdk1_agent.py", *options)
+
+
+def sdk03(*options: str) -> AgentProcess:
+    """Start an agent on the official SDK 0.3 (`sdk03_agent.py`)."""
+    return start(SDK03, "sdk03_agent.py", *options)
+
+
+def recording(*options: str) -> AgentProcess:
+    """Start the recording agent (`recording_agent.py`)."""
+    return start(Path(sys.executable), "recording_agent.py", *options)
+
+
+def start(python: Path, script: str, *options: str) -> AgentProcess:
+    """Start `script` and return once it listens."""
+    assert python.exists(), f"{python} is missing: run scripts/test-machine"
+    process = subprocess.Popen(  # noqa: S603 - our own scripts
+        [python, HERE / script, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    port = json.loads(_line(process))["port"]
+    return AgentProcess(f"http://127.0.0.1:{port}", port, process)
+
+
+def _line(process: subprocess.Popen[bytes]) -> bytes:
+    assert process.stdout is not None
+    line = b""
+    deadline = time.monotonic() + START_S
+    while not line.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        ready, _, _ = select.select([process.stdout], [], [], max(left, 0))
+        read = os.read(process.stdout.fileno(), 4096) if ready else b""
+        assert read, f"the agent did not start (exit code {process.poll()})"
+        line += read
+    return line
