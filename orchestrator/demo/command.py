@@ -73,30 +73,29 @@ def _existing(path: Path) -> Path:
 def _home() -> Path:
     """Return the demo's own folder, kept between runs so that the next start is a warm one.
 
-    It is named after the program and its schema: another version or checkout has another one.
+    It is named after the user, the program and its schema: another version has another one.
     """
-    digest = hashlib.sha256(str(Path(__file__).resolve()).encode())
+    owner = 0 if sys.platform == "win32" else os.geteuid()
+    digest = hashlib.sha256(f"{owner} {Path(__file__).resolve()}".encode())
     migrations = resources.folder("sql") / "migrations"
     for each in sorted(migrations.iterdir(), key=lambda file: file.name):
         digest.update(each.read_bytes())
     name = f"demo-{digest.hexdigest()[:12]}"
     failure: OSError | None = None
-    for parent in _caches():
+    for folder in _places(name):
         try:
-            return _own_folder(parent / name)
+            return _own_folder(folder)
         except OSError as error:
             failure = error
     raise DemoFailed(f"it finds no folder for its data that it may write to: {failure}")
 
 
-def _caches() -> list[Path]:
+def _places(name: str) -> list[Path]:
     if sys.platform != "win32" and os.geteuid() == 0:
         # The database runs as another user then, who cannot look into root's home.
-        return [Path("/var/cache/orchestrator")]
-    temporary = Path(tempfile.gettempdir()) / f"orchestrator-{platformdirs.user_cache_path().name}"
-    if sys.platform != "win32":
-        temporary = Path(tempfile.gettempdir()) / f"orchestrator-{os.geteuid()}"
-    return [platformdirs.user_cache_path("orchestrator", appauthor=False), temporary]
+        return [Path("/var/cache/orchestrator", name)]
+    cache = platformdirs.user_cache_path("orchestrator", appauthor=False)
+    return [cache / name, Path(tempfile.gettempdir(), f"orchestrator-{name}")]
 
 
 def _own_folder(folder: Path) -> Path:

@@ -25,8 +25,8 @@ def test_a_folder_that_cannot_be_written_to_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "a file").touch()
-    caches = [tmp_path / "a file", tmp_path / "cache"]
-    monkeypatch.setattr(command, "_caches", lambda: caches)
+    places = [tmp_path / "a file", tmp_path / "cache"]
+    monkeypatch.setattr(command, "_places", lambda name: [each / name for each in places])
 
     home = command._home()
 
