@@ -40,11 +40,10 @@ BEGIN
 END $$;
 
 -- Record what was decided about a run, under its new seq.
-CREATE FUNCTION record_event(r run, kind text, cause text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION record_event(r run, event json) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO run_event (run_id, seq, epoch, at, events)
-  VALUES (r.id, r.seq, r.epoch, r.updated_at, json_build_array(json_strip_nulls(
-    json_build_object('kind', kind, 'cause', cause))));
+  VALUES (r.id, r.seq, r.epoch, r.updated_at, json_build_array(json_strip_nulls(event)));
 END $$;
 
 -- Cancel a run that has not ended; no row if it has, or if there is none.
@@ -53,16 +52,17 @@ DECLARE
   now timestamptz := lock_run(wanted);
   r run;
 BEGIN
+  reason := nullif(btrim(reason), '');
   UPDATE run
   SET status = 'CANCELLED', seq = seq + 1, epoch = 0, token = new_token(), wake_at = NULL,
-    error_message = 'Cancelled' || coalesce(': ' || nullif(btrim(reason), ''), ''),
+    error_message = 'Cancelled' || coalesce(': ' || reason, ''),
     updated_at = now, cancelled_at = now, cancelled_by = 'system'
   WHERE id = wanted AND status IN ('PENDING', 'RUNNING') RETURNING * INTO r;
   IF NOT FOUND THEN
     RETURN;
   END IF;
   PERFORM end_running_steps(r);
-  PERFORM record_event(r, 'RunCancelled', nullif(btrim(reason), ''));
+  PERFORM record_event(r, json_build_object('kind', 'RunCancelled', 'reason', reason));
   RETURN NEXT r;
 END $$;
 
@@ -86,7 +86,7 @@ BEGIN
     task_id = NULL, task_context = NULL, due_at = NULL, deadline_at = NULL, started_at = NULL,
     completed_at = NULL
   WHERE s.run_id = wanted AND s.status <> 'COMPLETED';
-  PERFORM record_event(r, 'RunRetried', NULL);
+  PERFORM record_event(r, '{"kind":"RunRetried"}');
   RETURN NEXT r;
 END $$;
 
@@ -111,7 +111,7 @@ BEGIN
   RETURNING * INTO r;
   IF FOUND THEN
     PERFORM end_running_steps(r);
-    PERFORM record_event(r, 'RunFailed', reason);
+    PERFORM record_event(r, json_build_object('kind', 'RunFailed', 'cause', reason));
   END IF;
   RETURN true;
 END $$;
@@ -142,6 +142,6 @@ BEGIN
     create_run_once.workflow_name, 'PENDING', 1, create_run_once.input,
     create_run_once.triggered_by, now, now)
   RETURNING * INTO r;
-  PERFORM record_event(r, 'RunCreated', NULL);
+  PERFORM record_event(r, '{"kind":"RunCreated"}');
   RETURN NEXT r;
 END $$;

@@ -1,0 +1,188 @@
+"""Runs, as the API shows and changes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+from asyncpg import Record
+
+from orchestrator.domain.errors import NotFound, Refused
+from orchestrator.domain.run import RunId, RunStatus, external_id
+from orchestrator.domain.term import Partition
+from orchestrator.domain.workflow import WorkflowId
+from orchestrator.store import queries
+from orchestrator.store.page import Page
+from orchestrator.store.pool import Conn
+
+SQL = queries.load("runs")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_ID = (1 << 128) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run; `input` is JSON text, `workflow_id` the lifelong id, `workflow_key` the human one."""
+
+    id: RunId
+    partition: Partition
+    workflow_id: WorkflowId
+    workflow_version: int
+    workflow_key: str
+    workflow_name: str
+    status: RunStatus
+    seq: int
+    input: str
+    triggered_by: str
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    cancelled_at: datetime | None
+    cancelled_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What a list is to hold; None: any. The two moments are exclusive."""
+
+    status: RunStatus | None = None
+    workflow_key: str | None = None
+    workflow_id: WorkflowId | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class RunSort(StrEnum):
+    CREATED_AT = "created_at"
+    UPDATED_AT = "updated_at"
+    COMPLETED_AT = "completed_at"
+    STATUS = "status"
+
+
+_LISTS = {
+    (RunSort.CREATED_AT, False): SQL["by_created_at_asc"],
+    (RunSort.CREATED_AT, True): SQL["by_created_at_desc"],
+    (RunSort.UPDATED_AT, False): SQL["by_updated_at_asc"],
+    (RunSort.UPDATED_AT, True): SQL["by_updated_at_desc"],
+    (RunSort.COMPLETED_AT, False): SQL["by_completed_at_asc"],
+    (RunSort.COMPLETED_AT, True): SQL["by_completed_at_desc"],
+    (RunSort.STATUS, False): SQL["by_status_asc"],
+    (RunSort.STATUS, True): SQL["by_status_desc"],
+}
+
+
+async def get(conn: Conn, run_id: RunId) -> RunRow:
+    """Return a run; raise `NotFound`."""
+    row = await conn.fetchrow(SQL["get"], run_id)
+    if row is None:
+        raise missing(run_id)
+    return run_row(row)
+
+
+async def list_runs(
+    conn: Conn,
+    wanted: RunFilter,
+    page: Page,
+    sort: RunSort = RunSort.CREATED_AT,
+    *,
+    descending: bool = True,
+) -> tuple[list[RunRow], int]:
+    """Return a page of runs, and how many there are in all; both of one moment.
+
+    Ties go by id in the same order; a null `completed_at` comes last in either order. Not to be
+    called in a transaction.
+    """
+    lowest, highest = _id_range(wanted)
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await conn.execute(SQL["plan_for_values"])
+        workflow_id: UUID | None = wanted.workflow_id
+        if wanted.workflow_key is not None:
+            found: UUID | None = await conn.fetchval(SQL["lifelong_id"], wanted.workflow_key)
+            if found is None or workflow_id not in (None, found):
+                return [], 0
+            workflow_id = found
+        filters = (wanted.status, workflow_id, lowest, highest)
+        total: int = await conn.fetchval(SQL["count"], *filters)
+        rows = await conn.fetch(_LISTS[sort, descending], *filters, page.offset, page.size)
+    return [run_row(row) for row in rows], total
+
+
+async def cancel(conn: Conn, run_id: RunId, reason: str | None) -> RunRow:
+    """Cancel a run that has not ended; raise `NotFound`, or `Refused` when it has.
+
+    From its return on no step of the run starts: whoever owns it is refused at its next write.
+    """
+    row = await conn.fetchrow(SQL["cancel"], run_id, reason)
+    if row is None:
+        raise await _refused(conn, run_id, "cancelled (not in PENDING or RUNNING status)")
+    return run_row(row)
+
+
+async def retry(conn: Conn, run_id: RunId) -> RunRow:
+    """Put a failed or cancelled run back to PENDING; raise `NotFound` or `Refused`.
+
+    Completed steps stay so. The others begin anew: attempts, deadline, message number.
+    """
+    row = await conn.fetchrow(SQL["retry"], run_id)
+    if row is None:
+        raise await _refused(conn, run_id, "retried (not in FAILED or CANCELLED status)")
+    return run_row(row)
+
+
+async def state(conn: Conn, ids: Sequence[RunId]) -> dict[RunId, tuple[RunStatus, int]]:
+    """Return status and seq of those of the runs that exist."""
+    if not ids:
+        return {}
+    rows = await conn.fetch(SQL["state"], list(ids), min(ids), max(ids))
+    return {RunId(row["id"]): (RunStatus(row["status"]), row["seq"]) for row in rows}
+
+
+def run_row(row: Record) -> RunRow:
+    """Read a row of the table."""
+    return RunRow(
+        id=RunId(row["id"]),
+        partition=Partition(row["partition"]),
+        workflow_id=WorkflowId(row["workflow_id"]),
+        workflow_version=row["workflow_version"],
+        workflow_key=row["workflow_key"],
+        workflow_name=row["workflow_name"],
+        status=RunStatus(row["status"]),
+        seq=row["seq"],
+        input=row["input"],
+        triggered_by=row["triggered_by"],
+        error_message=row["error_message"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        completed_at=row["completed_at"],
+        cancelled_at=row["cancelled_at"],
+        cancelled_by=row["cancelled_by"],
+    )
+
+
+def missing(run_id: RunId) -> NotFound:
+    """Say that there is no such run."""
+    return NotFound(f"Run with id '{external_id(run_id)}' not found")
+
+
+async def _refused(conn: Conn, run_id: RunId, what: str) -> Refused:
+    """Say why nothing was done, in a statement of its own; raise `NotFound` for no run at all."""
+    row = await get(conn, run_id)
+    return Refused(f"Run cannot be {what}: '{external_id(run_id)}' is {row.status}")
+
+
+def _id_range(wanted: RunFilter) -> tuple[UUID, UUID]:
+    """Turn the exclusive moments into the lowest and highest id: created_at is a millisecond."""
+    lowest, highest = 0, _LAST_ID
+    if wanted.created_after is not None:
+        lowest = max(_milliseconds(wanted.created_after) + 1, 0) << 80
+    if wanted.created_before is not None:
+        highest = (max(-_milliseconds(wanted.created_before, sign=-1), 0) << 80) - 1
+    return UUID(int=min(lowest, _LAST_ID)), UUID(int=max(highest, 0))
+
+
+def _milliseconds(moment: datetime, sign: int = 1) -> int:
+    """Return the whole milliseconds since 1970, rounded down; of the negative with `sign` -1."""
+    return sign * (moment - _EPOCH) // timedelta(milliseconds=1)
