@@ -38,6 +38,10 @@ class Definitions:
             self._kept.move_to_end(wanted)
         return definition
 
+    def known(self, workflow_id: UUID, version: int) -> WorkflowDefinition | None:
+        """Return what is kept, without asking the database."""
+        return self._kept.get((workflow_id, version))
+
     async def _read(self, conn: Conn, workflow_id: UUID, version: int) -> WorkflowDefinition:
         row = await conn.fetchrow(SQL["definition"], workflow_id, version)
         if row is None:
