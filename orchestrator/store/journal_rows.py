@@ -1,8 +1,7 @@
 """The journal's batch as columns: what the statement `write` takes, one list a column."""
 
 from datetime import timedelta
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeAlias
 
 from orchestrator import json_text
 from orchestrator.domain.journal_entry import Entry
@@ -27,94 +26,85 @@ _ENTRY_BYTES = 500  # what a decision takes besides its texts, roughly
 class Columns:
     """Collects decisions; each run at most once. `arguments` are those of the statement."""
 
-    __slots__ = ("_decisions", "_held", "_highest", "_lowest", "_steps")
+    __slots__ = ("_decisions", "_held", "_steps")
 
     def __init__(self) -> None:
         self._held: dict[tuple[int, int], None] = {}
-        self._decisions: tuple[list[Any], ...] = tuple([] for _ in range(10))
-        self._steps: tuple[list[Any], ...] = tuple([] for _ in range(15))
-        self._lowest: UUID | None = None
-        self._highest: UUID | None = None
+        self._decisions: list[tuple[Any, ...]] = []
+        self._steps: list[tuple[Any, ...]] = []
 
     def add(self, entry: Entry, term: Term, token: int) -> None:
         run, after = entry.run, entry.after
-        run_id, epoch = run.id, term.epoch
-        if self._lowest is None or run_id < self._lowest:
-            self._lowest = run_id
-        if self._highest is None or run_id > self._highest:
-            self._highest = run_id
-        self._held[run.partition, epoch] = None
+        self._held[run.partition, term.epoch] = None
         # fmt: off
-        for column, value in zip(self._decisions, (
-            run_id, run.partition, epoch, run.seq, after.seq, token, after.status, after.error,
+        self._decisions.append((
+            run.id, run.partition, term.epoch, run.seq, after.seq, token, after.status, after.error,
             wake_in(after), events_text(entry),
-        ), strict=True):
-            column.append(value)
+        ))
         # fmt: on
-        self._add_steps(entry)
-
-    def _add_steps(self, entry: Entry) -> None:
-        rows: dict[StepPath, _StepChange] = {}
-        for event, text in zip(entry.decision.events, entry.texts, strict=True):
-            match event:
-                case RunStarted() | RunTakenOver() | RunCompleted() | RunFailed():
-                    continue
-                case _:
-                    change = rows.get(event.path)
-                    if change is None:
-                        change = rows[event.path] = _StepChange()
-                    change.note(event, text)
-        for path, change in rows.items():
-            row = change.row(entry.run, entry.after.steps[path])
-            for column, value in zip(self._steps, row, strict=True):
-                column.append(value)
+        for path, said in _said_of_steps(entry).items():
+            self._steps.append(_step_row(run, after.steps[path], said))
 
     def arguments(self) -> list[Any]:
         """Return the arguments of `write`; there is at least one decision."""
         partitions = [partition for partition, _ in self._held]
         epochs = [epoch for _, epoch in self._held]
-        return [partitions, epochs, self._lowest, self._highest, *self._decisions, *self._steps]
+        decisions = list(zip(*self._decisions, strict=True))
+        steps = list(zip(*self._steps, strict=True)) or _NO_STEPS
+        run_ids = decisions[0]
+        return [partitions, epochs, min(run_ids), max(run_ids), *decisions, *steps]
 
 
-class _StepChange:
-    """What a decision's events say of one step, besides the state it ends in."""
+_STEP_COLUMNS = 15
+_NO_STEPS: list[tuple[Any, ...]] = [()] * _STEP_COLUMNS
 
-    __slots__ = ("cancel", "error", "input", "output", "timeout")
+# What events say of a step besides the state it ends in: input, output, error, timeout, and
+# whether its call is to be cancelled.
+_Said: TypeAlias = tuple[str | None, str | None, str | None, timedelta | None, bool]
 
-    def __init__(self) -> None:
-        self.input: str | None = None
-        self.output: str | None = None
-        self.error: str | None = None
-        self.timeout: timedelta | None = None
-        self.cancel = False
 
-    def note(
-        self,
-        event: StepStarted | TaskRecorded | AttemptFailed | StepCompleted | StepFailed,
-        text: str | None,
-    ) -> None:
+def _said_of_steps(entry: Entry) -> dict[StepPath, _Said]:
+    """Collect what a decision's events say, one row a step."""
+    rows: dict[StepPath, _Said] = {}
+    said: _Said
+    for event, text in zip(entry.decision.events, entry.texts, strict=True):
         match event:
             case StepStarted():
-                self.input, self.error, self.timeout = text, None, event.timeout
+                said = (text, None, None, event.timeout, False)
             case StepCompleted():
-                self.output, self.error = text, None
-            case AttemptFailed():
-                self.error = event.cause  # shown until the next attempt begins
-            case StepFailed():
-                self.error, self.cancel = event.cause, event.cancel_task
+                said = (None, text, None, None, False)
             case TaskRecorded():
-                pass
+                said = (None, None, None, None, False)
+            case AttemptFailed():
+                said = (None, None, event.cause, None, False)  # shown until the next one begins
+            case StepFailed():
+                said = (None, None, event.cause, None, event.cancel_task)
+            case RunStarted() | RunTakenOver() | RunCompleted() | RunFailed():
+                continue
+        if (before := rows.get(event.path)) is not None:
+            given, made, _, timeout, cancel = before
+            said = (
+                said[0] or given,
+                said[1] or made,
+                said[2],
+                said[3] or timeout,
+                said[4] or cancel,
+            )
+        rows[event.path] = said
+    return rows
 
-    def row(self, run: Run, step: StepExecution) -> tuple[Any, ...]:
-        definition, task = run.definition.steps[step.path], step.task
-        # fmt: off
-        return (
-            run.id, step.path, definition.position, definition.agent_name, step.status,
-            step.attempt, step.message_no, self.input, self.output, self.error,
-            None if task is None else task.task_id, None if task is None else task.context_id,
-            step.due_in, self.timeout, self.cancel,
-        )
-        # fmt: on
+
+def _step_row(run: Run, step: StepExecution, said: _Said) -> tuple[Any, ...]:
+    definition, task = run.definition.steps[step.path], step.task
+    given, made, error, timeout, cancel = said
+    # fmt: off
+    return (
+        run.id, step.path, definition.position, definition.agent_name, step.status, step.attempt,
+        step.message_no, given, made, error,
+        None if task is None else task.task_id, None if task is None else task.context_id,
+        step.due_in, timeout, cancel,
+    )
+    # fmt: on
 
 
 def size(entry: Entry) -> int:
@@ -124,9 +114,15 @@ def size(entry: Entry) -> int:
 
 def wake_in(run: Run) -> timedelta | None:
     """Return when a run that only waits is to be looked at again; None while it does something."""
-    running = [step for step in run.steps.values() if step.status is StepStatus.RUNNING]
-    waits = [step.due_in for step in running if step.due_in is not None]
-    return min(waits) if waits and len(waits) == len(running) else None
+    earliest: timedelta | None = None
+    for step in run.steps.values():
+        if step.status is not StepStatus.RUNNING:
+            continue
+        if step.due_in is None:
+            return None
+        if earliest is None or step.due_in < earliest:
+            earliest = step.due_in
+    return earliest
 
 
 def events_text(entry: Entry) -> str:
