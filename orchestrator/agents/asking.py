@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs
 from multidict import CIMultiDict
 
-from orchestrator.agents import answers
+from orchestrator.agents import answers, card
 from orchestrator.agents.answers import Message, Task
 from orchestrator.agents.auth import Credentials
 from orchestrator.agents.card import Endpoint
-from orchestrator.agents.cards import Cards, base_url
+from orchestrator.agents.cards import Cards
 from orchestrator.agents.dialect import Form
 from orchestrator.agents.exchange import Exchange, Request
 from orchestrator.agents.failures import METHOD_NOT_FOUND, VERSION_NOT_SUPPORTED, Fault
@@ -94,8 +94,10 @@ def form(endpoint: Endpoint, *, with_context: bool = True) -> Form:
 
 def _refuse_foreign(agent: Agent, credentials: Credentials, endpoint: Endpoint) -> None:
     """Raise `Fault` before credentials would leave for another origin than the agent's own."""
-    own, called = base_url(agent).origin(), endpoint.url.origin()
-    if credentials.headers and own != called:
+    if not credentials.headers:
+        return
+    own, called = card.base(agent.url).origin(), endpoint.url.origin()
+    if own != called:
         raise Fault(
             f"is registered at {own}, but its card sends calls to {called}: its credentials are"
             " not sent to another origin (register it there, or mend its card)",

@@ -86,7 +86,10 @@ def _from_url(text: str) -> Credentials:
     """Return what stands as user:password@ in the agent's url, as HTTP Basic."""
     if "@" not in text:
         return NONE
-    url = URL(text)
+    try:
+        url = URL(text)
+    except ValueError:
+        return NONE  # nobody will be called there
     if url.user is None and url.password is None:
         return NONE
     pair = f"{url.user or ''}:{url.password or ''}"

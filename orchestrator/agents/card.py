@@ -33,6 +33,17 @@ class _Interface:
     tenant: str | None = None
 
 
+def base(text: str) -> URL:
+    """Return an agent's url, without user and password (they travel as a header)."""
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise malformed("is registered with a url that is no http(s) url")
+    return url.with_user(None)
+
+
 def without_card(url: URL) -> Endpoint:
     """Return the endpoint of an agent that shows no card: 0.3 at the registered url itself."""
     return Endpoint(url, v03)
@@ -44,29 +55,32 @@ def is_card(value: Any) -> bool:
     return isinstance(value, dict) and any(key in value for key in keys)
 
 
-def urls(base: URL) -> tuple[URL, ...]:
+def urls(registered: URL) -> tuple[URL, ...]:
     """Return where to look for the card: the registered url itself if it names one."""
-    if base.path.endswith(".json"):
-        return (base,)
-    return tuple(below(base, path) for path in PATHS)
+    if registered.path.endswith(".json"):
+        return (registered,)
+    return tuple(below(registered, path) for path in PATHS)
 
 
-def below(base: URL, path: str) -> URL:
+def below(registered: URL, path: str) -> URL:
     """Return `path` under the registered url, its query kept (gateways route by it)."""
-    return base.with_path(base.path.rstrip("/") + path, keep_query=True)
+    return registered.with_path(registered.path.rstrip("/") + path, keep_query=True)
 
 
-def endpoint(card: Mapping[str, Any], base: URL) -> Endpoint:
+def endpoint(card: Mapping[str, Any], registered: URL) -> Endpoint:
     """Choose the interface to call: JSON-RPC, 1.x before 0.x; raise `Fault` if there is none."""
     offered = [*_supported(card), *_top_level(card), *_additional(card)]
     if not offered:
-        return Endpoint(base, v03, text_only=_text_only(card))
+        return Endpoint(registered, v03, text_only=_text_only(card))
     rpc = [i for i in offered if i.binding.upper() == _JSON_RPC]
     for major, dialect in (("1", v1), ("0", v03)):
         for interface in rpc:
             if interface.version.split(".")[0] == major:
                 return Endpoint(
-                    _absolute(interface.url, base), dialect, interface.tenant, _text_only(card)
+                    _absolute(interface.url, registered),
+                    dialect,
+                    interface.tenant,
+                    _text_only(card),
                 )
     listed = ", ".join(f"{i.binding} {i.version}" for i in offered)
     raise malformed(f"offers no JSON-RPC interface of A2A 0.x or 1.x (its card lists {listed})")
@@ -96,9 +110,9 @@ def _version(card: Mapping[str, Any]) -> str:
     return _text(card.get("protocolVersion")) or "0.2"  # cards of 0.2 have no such field
 
 
-def _absolute(text: str, base: URL) -> URL:
+def _absolute(text: str, registered: URL) -> URL:
     try:
-        url = base.join(URL(text)) if text else base
+        url = registered.join(URL(text)) if text else registered
     except ValueError:
         raise _bad_url(text) from None
     if url.scheme not in ("http", "https") or not url.host:

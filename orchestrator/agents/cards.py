@@ -74,7 +74,7 @@ class Cards:
     async def reachable(self, agent: Agent, credentials: Credentials) -> bool:
         """Whether the agent shows a card now."""
         try:
-            for url in card.urls(base_url(agent)):
+            for url in card.urls(card.base(agent.url)):
                 answer = await self._get(agent, credentials, url)
                 if answer.status in failures.SUCCESS and _parsed(answer) is not None:
                     return True
@@ -94,7 +94,7 @@ class Cards:
         return memory
 
     async def _look(self, agent: Agent, credentials: Credentials, memory: _Memory) -> Endpoint:
-        base = base_url(agent)
+        base = card.base(agent.url)
         now = asyncio.get_running_loop().time
         for url in card.urls(base):
             etag = memory.etag if url == memory.found_at else None
@@ -131,11 +131,6 @@ class Cards:
         return await self._exchange(
             Request("GET", url, headers, agent.timeout.total_seconds(), MAX_BYTES)
         )
-
-
-def base_url(agent: Agent) -> URL:
-    """Return the agent's url without user and password (they travel as a header)."""
-    return URL(agent.url).with_user(None)
 
 
 def _parsed(answer: Answer) -> dict[str, object] | None:

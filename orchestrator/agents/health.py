@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from orchestrator.agents import auth, card, failures
 from orchestrator.agents.auth import Credentials
-from orchestrator.agents.cards import Cards, base_url
+from orchestrator.agents.cards import Cards
 from orchestrator.agents.exchange import Exchange, Request
 from orchestrator.agents.failures import Fault
 from orchestrator.domain.agent import Agent
@@ -60,9 +60,9 @@ async def _ask(
     headers = CIMultiDict(credentials.headers)
     headers[hdrs.ACCEPT] = "*/*"
     headers[hdrs.ACCEPT_ENCODING] = "identity"
-    url = card.below(base_url(agent), "/health")
     started = time.perf_counter()
     try:
+        url = card.below(card.base(agent.url), "/health")
         answer = await exchange(
             Request("GET", url, headers, agent.timeout.total_seconds(), _MAX_BYTES)
         )

@@ -29,7 +29,7 @@ class AgentProcess:
 
     def get(self, path: str) -> Any:
         """Return the JSON that the agent answers at `path`."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
             return json.load(answer)
 
     def kill(self) -> None:
@@ -70,7 +70,7 @@ def recording(*options: str) -> AgentProcess:
 def start(python: Path, script: str, *options: str) -> AgentProcess:
     """Start `script` and return once it listens."""
     assert python.exists(), f"{python} is missing: run scripts/test-machine"
-    process = subprocess.Popen(  # noqa: S603 - our own scripts
+    process = subprocess.Popen(
         [python, HERE / script, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     port = json.loads(_line(process))["port"]
