@@ -1,0 +1,67 @@
+"""What the API is given: the database, the limits, and the functions of the layers beside it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, Protocol
+
+from aiohttp import web
+from asyncpg import Pool
+
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.run import RunId
+from orchestrator.store.creation import Created, NewRun
+from orchestrator.store.definitions import Definitions
+from orchestrator.store.sealing import Sealer
+from orchestrator.telemetry.metrics import Metrics
+
+VERSION = "1.0.0"  # the API's, not the program's
+
+
+class AgentHealth(Protocol):
+    """What a look at an agent's /health found."""
+
+    @property
+    def healthy(self) -> bool: ...
+    @property
+    def status_code(self) -> int | None: ...
+    @property
+    def response_time_ms(self) -> float | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def card_reachable(self) -> bool | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One dependency, as /health/ready shows it."""
+
+    status: Literal["healthy", "unhealthy", "disabled"]
+    message: str
+    response_time_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The functions are bound by `service`, since the layers do not know each other."""
+
+    pool: Pool
+    sealer: Sealer
+    definitions: Definitions
+    metrics: Metrics
+    execute: Callable[[NewRun], Awaitable[Created]]  # durable when it returns; wakes the actor
+    nudge: Callable[[RunId, int], None]  # a hint that a run's rows moved; never waits
+    agent_health: Callable[[Agent], Awaitable[AgentHealth]]
+    wait_ended: Callable[[RunId, float], Awaitable[None]]  # until its end, or as long as one may
+    feed_check: Callable[[], Awaitable[Check]]
+    draining: Callable[[], bool]
+    started: float  # time.monotonic() at the start of the process
+    partitions: int
+    step_timeout: timedelta
+    max_body_bytes: int
+    logs_endpoint: Literal["history", "placeholder"] = "history"
+    readiness_requires_kafka: bool = False
+
+
+DEPS: web.AppKey[Deps] = web.AppKey("DEPS", Deps)

@@ -1,0 +1,80 @@
+"""The kinds of fields that clients send, and what makes a value of them valid."""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+MAX_INT4 = 2**31 - 1
+# Headers that say how the message itself is to be read; no credential belongs there.
+_RESERVED = re.compile(
+    "a2a-version|accept|accept-encoding|connection|content-.*|expect|host|idempotency-key"
+    "|keep-alive|te|traceparent|trailer|transfer-encoding|upgrade"
+)
+_ISO = re.compile(r"\d{4}-?\d\d-?\d\d(?:[Tt ]|$)")
+_BARE_PLUS = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")  # `+` in a query string is a space
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("value_error", "Value error, a NUL character is not allowed")
+    return text
+
+
+def _http_url(url: str) -> str:
+    """Accept an absolute http(s) URL with a host; credentials in it would be shown to everyone."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for a port that is no number, or too large
+    except ValueError as wrong:
+        raise _bad_url(str(wrong)) from None
+    if parts.scheme not in ("http", "https"):
+        raise PydanticCustomError("url_scheme", "URL scheme should be 'http' or 'https'")
+    if not parts.hostname:
+        raise _bad_url("empty host")
+    if re.search(r"[\s\x00-\x20\x7f<>\"\\^`{|}]", url):
+        raise _bad_url("invalid character")
+    if "@" in parts.netloc:
+        raise _bad_url("credentials belong into auth_config")
+    return url
+
+
+def _bad_url(why: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        "url_parsing", "Input should be a valid URL, {error}", {"error": why}
+    )
+
+
+def _iso_date(text: Any) -> Any:
+    """Read ISO 8601; without an offset it is UTC, and an unescaped `+` is understood."""
+    if isinstance(text, str) and _ISO.match(text):
+        with suppress(ValueError, OverflowError):
+            moment = datetime.fromisoformat(_BARE_PLUS.sub("+", text).upper())
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    raise PydanticCustomError(
+        "datetime_parsing", "Input should be a valid datetime in ISO 8601 format"
+    )
+
+
+def _header_name(name: str) -> str:
+    if _RESERVED.fullmatch(name.lower()):
+        raise PydanticCustomError("value_error", "Value error, this header cannot carry a key")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_http_url)]
+HeaderName = Annotated[
+    str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$"), AfterValidator(_header_name)
+]
+Secret = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]  # fits a header
+QueryText = Annotated[str, AfterValidator(_no_nul)]
+IsoDate = Annotated[datetime, BeforeValidator(_iso_date)]
+Status = Literal["active", "inactive"]
+ListedStatus = Literal["active", "inactive", "deleted"]
+RunStatus = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
+SortOrder = Literal["asc", "desc"]

@@ -1,0 +1,11 @@
+"""Every operation of the API, in the order of the guide."""
+
+from orchestrator.api import agents, executions, runs, system, workflows
+
+OPERATIONS = (
+    *agents.OPERATIONS,
+    *workflows.OPERATIONS,
+    *executions.OPERATIONS,
+    *runs.OPERATIONS,
+    *system.OPERATIONS,
+)

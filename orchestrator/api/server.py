@@ -1,0 +1,54 @@
+"""Serves the application so that also what aiohttp refuses before any route gets the envelope."""
+
+from typing import cast
+
+import structlog
+from aiohttp import web
+
+from orchestrator.api import problems
+from orchestrator.api.middleware import protect, request_id_of
+
+log = structlog.get_logger(__name__)
+
+
+class Runner(web.AppRunner):
+    """An `AppRunner` whose connections answer unreadable requests with the envelope."""
+
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server  # aiohttp takes no factory for its connections
+        return server
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it may quote a header, and with it a secret
+    ) -> web.StreamResponse:
+        """Answer what is no readable HTTP; the connection closes."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        request_id = request_id_of(request)
+        if status == problems.CRASHED:
+            log.error("request_crashed", request_id=request_id, exc_info=exc)
+            detail = problems.UNEXPECTED
+        else:
+            log.info("request_unreadable", request_id=request_id, kind=type(exc).__name__)
+            detail = "The HTTP request could not be read"
+        answer = problems.problem(request, request_id, status, detail)
+        answer.headers["X-Request-ID"] = request_id
+        protect(answer)
+        answer.force_close()
+        return cast(web.StreamResponse, answer)
