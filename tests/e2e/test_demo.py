@@ -105,9 +105,8 @@ def test_a_file_that_is_no_csv_fails_the_run_with_the_reason(demo: Demo, tmp_pat
     assert code == 1
     assert "✗ read " in output
     assert "- report " in output
-    assert errors.startswith(
-        "demo: the run ended as FAILED: Step 'read' failed: broken.csv is no usable CSV"
-    )
+    assert errors.startswith("demo: the run ended as FAILED: Step 'read' failed: ")
+    assert "broken.csv is no usable CSV: 2 of 3 rows are bad, the first is line 2" in errors
     assert demo.processes() == set()
 
 
