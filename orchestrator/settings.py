@@ -8,9 +8,10 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -34,8 +35,8 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    database_url: PostgresDsn | None = Field(
-        None, description="PostgreSQL 15 or newer; unset: the embedded one."
+    database_url: str | None = Field(
+        None, repr=False, description="PostgreSQL 15 or newer; unset: the embedded one."
     )
     kafka_bootstrap_servers: str | None = Field(
         None, description="Kafka brokers, host:port[,host:port]; unset: the embedded feed."
@@ -101,9 +102,12 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _names_a_database(cls, url: PostgresDsn | None) -> PostgresDsn | None:
-        if url is not None and not (url.path or "").strip("/"):
-            raise ValueError("it names no database: postgresql://user@host:5432/NAME")
+    def _names_a_database(cls, url: str | None) -> str | None:
+        """Check the form; `postgresql://user@/name?host=/folder` names a unix socket."""
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
+                raise ValueError("it has the form postgresql://user:password@host:5432/database")
         return url
 
     @classmethod

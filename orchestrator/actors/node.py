@@ -45,7 +45,7 @@ class Node:
         self._backlog = False
         self._suspended = False
         self._active = 0
-        self._group: asyncio.TaskGroup | None = None
+        self._group: asyncio.Future[asyncio.TaskGroup] = asyncio.get_running_loop().create_future()
         self._cancellations = Cancellations(ports, self.partitions, metrics)
         metrics.watch(metrics.active_actors, lambda: self._active)
         metrics.watch(metrics.mailbox_depth, lambda: len(self._hints))
@@ -63,13 +63,13 @@ class Node:
 
     async def own(self, partitions: Sequence[Partition]) -> None:
         """Claim each partition, one a transaction, and take up its unfinished runs."""
+        group = await self._group
         for partition in partitions:
             term = await self._claim(partition)
-            assert self._group is not None  # noqa: S101 - `run` comes first
             self._supervisors[partition] = PartitionSupervisor(
                 term,
                 self,
-                self._group,
+                group,
                 ports=self._ports,
                 limits=self._limits,
                 metrics=self._metrics,
@@ -162,7 +162,7 @@ class Node:
     async def run(self) -> None:
         """Serve until cancelled; every actor lives and ends inside."""
         async with asyncio.TaskGroup() as group:
-            self._group = group
+            self._group.set_result(group)
             group.create_task(self._cancellations.run())
             while True:
                 await self._until_wanted()

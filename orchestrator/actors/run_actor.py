@@ -18,7 +18,7 @@ from orchestrator import json_text
 from orchestrator.actors.ports import Limits, Ports
 from orchestrator.domain import machine
 from orchestrator.domain.agent import Agent, Call, Failure, Outcome, Output, TaskRef
-from orchestrator.domain.errors import CallFailed, Poisoned, Unavailable
+from orchestrator.domain.errors import CallFailed, Misconfigured, Poisoned, Unavailable
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.messages import (
     AttemptFailed,
@@ -240,9 +240,13 @@ class RunActor:
     ) -> Command | _Finished:
         """Call the step's agent, or follow its task, and turn what came of it into a command."""
         name = self.run.definition.steps[path].agent_name
-        agent = await self._look_up(name)
+        try:
+            agent = await self._look_up(name)
+            why = f"Agent '{name}' not found or inactive"
+        except Misconfigured as unusable:  # its secrets were sealed with another key
+            agent, why = None, unusable.message
         if agent is None:
-            failure = Failure(f"Agent '{name}' not found or inactive", Outcome.FINAL)
+            failure = Failure(why, Outcome.FINAL)
             return FailAttempt(path, attempt, failure, RetryPolicy(), 0.0)
         if self._is_doomed():  # the last look before anything leaves
             return _Finished(Left.DOOMED)

@@ -32,6 +32,7 @@ class Program:
             **{f"ORCHESTRATOR_{k.upper()}": str(v) for k, v in settings.items()},
         }
         self._process: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread
         self._said = threading.Condition()
 
     @property
@@ -55,7 +56,8 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+        self._listener.start()
         self.port = int(self.said("serving", START_S)["port"])
         return self
 
@@ -78,6 +80,7 @@ class Program:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+        self._listener.join(10)
 
     def stop(self, within: float = 30.0) -> int:
         """End it with SIGTERM and return its exit code."""
@@ -85,7 +88,9 @@ class Program:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
-            return self._process.wait(within)
+            code = self._process.wait(within)
+            self._listener.join(10)
+            return code
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
@@ -107,7 +112,8 @@ class Program:
             with urllib.request.urlopen(request, timeout=90) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            with error:
+                return error.code, error.read().decode()
 
     def ended(self, run_id: str, within: float = 60.0) -> dict[str, Any]:
         """Wait for a run's end and return it."""
@@ -121,14 +127,15 @@ class Program:
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
-        for text in process.stderr:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                line = {"event": text.rstrip()}
-            with self._said:
-                self.lines.append(line)
-                self._said.notify_all()
+        with process.stderr:
+            for text in process.stderr:
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    line = {"event": text.rstrip()}
+                with self._said:
+                    self.lines.append(line)
+                    self._said.notify_all()
         with self._said:
             self._said.notify_all()
 
@@ -136,7 +143,7 @@ class Program:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             self.stop()
 
 

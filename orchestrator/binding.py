@@ -1,0 +1,178 @@
+"""Binds the layers' functions to one another: what the actors and the API are given.
+
+`service` builds the parts and starts them; here stands only who calls whom.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from asyncpg import Pool
+
+from orchestrator import json_text
+from orchestrator.actors.directory import AgentDirectory
+from orchestrator.actors.node import Node
+from orchestrator.actors.ports import Ports
+from orchestrator.actors.watch import Watch
+from orchestrator.agents.client import A2AClient
+from orchestrator.api.deps import Check, Deps
+from orchestrator.domain.agent import Agent, Cancellation, TaskRef
+from orchestrator.domain.run import Run, RunId, RunStatus
+from orchestrator.domain.term import Partition, Term
+from orchestrator.settings import Settings
+from orchestrator.store import agents, cancellations, loading, pool, runs, scan, terms
+from orchestrator.store.creation import Created, Creator, NewRun
+from orchestrator.store.definitions import Definitions
+from orchestrator.store.journal import Journal
+from orchestrator.store.sealing import Sealer
+from orchestrator.store.session import Session
+from orchestrator.telemetry.metrics import Metrics
+
+_FIRST_SEQ = 1  # a new run has one event: RunCreated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """The parts, and the functions made of them."""
+
+    pool: Pool
+    looking: Session  # for the scan: generic plans, and never behind the API's requests
+    journal: Journal
+    creator: Creator
+    client: A2AClient
+    sealer: Sealer
+    definitions: Definitions
+    metrics: Metrics
+    owner: UUID
+
+    def ports(self) -> Ports:
+        """Return what the actors are given."""
+        return Ports(
+            write=self.journal.write,
+            load=self._load,
+            fail_corrupt=self._fail_corrupt,
+            scan=self._scan,
+            claim=self._claim,
+            confirm=self._confirm,
+            release=self._release,
+            agent=AgentDirectory(self._agent).get,
+            send=self.client.send,
+            follow=self.client.follow,
+            cancel=self.client.cancel,
+            open_cancellations=self._open_cancellations,
+            settle_cancellation=self._settle_cancellation,
+            postpone_cancellation=self._postpone_cancellation,
+            learn_task=self._learn_task,
+        )
+
+    def deps(
+        self,
+        settings: Settings,
+        node: Node,
+        watch: Watch,
+        feed_check: Callable[[], Awaitable[Check]],
+    ) -> Deps:
+        """Return what the API is given."""
+
+        async def execute(new: NewRun) -> Created:
+            created = await self.creator.create(new)
+            self.metrics.runs_accepted.inc()
+            run = self._as_created(new, created)
+            if run is not None:
+                node.wake(run)
+            else:
+                node.nudge(created.id, created.partition)
+            return created
+
+        def nudge(run_id: RunId, partition: int) -> None:
+            node.nudge(run_id, Partition(partition))
+            watch.wake((run_id,))
+
+        return Deps(
+            pool=self.pool,
+            sealer=self.sealer,
+            definitions=self.definitions,
+            metrics=self.metrics,
+            execute=execute,
+            nudge=nudge,
+            agent_health=self.client.health,
+            wait_ended=watch.ended,
+            feed_check=feed_check,
+            draining=lambda: node.draining,
+            started=time.monotonic(),
+            partitions=settings.partitions,
+            step_timeout=settings.step_timeout,
+            max_body_bytes=settings.max_body_bytes,
+            logs_endpoint=settings.logs_endpoint,
+            readiness_requires_kafka=settings.readiness_requires_kafka,
+        )
+
+    def _as_created(self, new: NewRun, created: Created) -> Run | None:
+        """Return the new run without asking the database; None if its definition is not at hand."""
+        definition = self.definitions.known(new.workflow_id, new.workflow_version)
+        if definition is None:
+            return None
+        value = json_text.loads(new.input)
+        status = RunStatus.PENDING
+        return Run(created.id, created.partition, definition, value, status, _FIRST_SEQ)
+
+    # -- the store, on a connection ---------------------------------------------------------------
+
+    async def statuses(self, run_ids: Sequence[RunId]) -> Mapping[RunId, RunStatus]:
+        async with pool.acquire(self.pool) as conn:
+            found = await runs.state(conn, run_ids)
+        return {run_id: status for run_id, (status, _) in found.items()}
+
+    async def _load(self, run_ids: Sequence[RunId]) -> loading.Loaded:
+        async with pool.acquire(self.pool) as conn:
+            return await loading.load(conn, self.definitions, run_ids)
+
+    async def _fail_corrupt(self, run_id: RunId, term: Term, reason: str) -> None:
+        async with pool.acquire(self.pool) as conn:
+            await loading.fail_corrupt(conn, run_id, term, reason)
+
+    async def _scan(
+        self, partitions: Sequence[Partition], active: Mapping[RunId, int], limit: int
+    ) -> scan.Scan:
+        with pool.translating():
+            return await scan.scan(await self.looking.conn(), partitions, active, limit)
+
+    async def _claim(self, partition: Partition) -> Term:
+        async with pool.acquire(self.pool) as conn:
+            return await terms.claim(conn, partition, self.owner)
+
+    async def _confirm(self, held: Sequence[Term]) -> frozenset[Term]:
+        async with pool.acquire(self.pool) as conn:
+            return await terms.confirm(conn, held)
+
+    async def _release(self, term: Term) -> None:
+        async with pool.acquire(self.pool) as conn:
+            await terms.release(conn, term)
+
+    async def _agent(self, name: str) -> Agent | None:
+        async with pool.acquire(self.pool) as conn:
+            return await agents.get_active(conn, self.sealer, name)
+
+    async def _open_cancellations(
+        self, partitions: Sequence[Partition], limit: int
+    ) -> Sequence[cancellations.OpenCancellation]:
+        async with pool.acquire(self.pool) as conn:
+            return await cancellations.due(conn, partitions, limit)
+
+    async def _settle_cancellation(
+        self, run_id: RunId, message_id: str, outcome: Cancellation
+    ) -> None:
+        async with pool.acquire(self.pool) as conn:
+            await cancellations.settle(conn, run_id, message_id, outcome)
+
+    async def _postpone_cancellation(
+        self, run_id: RunId, message_id: str, delay: timedelta
+    ) -> None:
+        async with pool.acquire(self.pool) as conn:
+            await cancellations.postpone(conn, run_id, message_id, delay)
+
+    async def _learn_task(self, run_id: RunId, message_id: str, task: TaskRef) -> None:
+        async with pool.acquire(self.pool) as conn:
+            await cancellations.learn_task(conn, run_id, message_id, task)

@@ -1,0 +1,129 @@
+"""What stands in the way of a start is one clear line, and exit code 2."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store import migrate
+from tests.e2e import engine
+from tests.e2e.program import Program
+
+pytestmark = pytest.mark.e2e
+
+NOBODY_LISTENS = "postgresql://postgres@127.0.0.1:1/none"
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Make a folder that the embedded database's user can reach; pytest's own is private."""
+    with tempfile.TemporaryDirectory(prefix="orch-start-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def refused(data_dir: Path, *arguments: str, **settings: object) -> str:
+    """Start the program where it cannot run; return its one line."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+    environment |= {"ORCHESTRATOR_DATA_DIR": str(data_dir), "ORCHESTRATOR_PORT": "0"}
+    environment |= {f"ORCHESTRATOR_{k.upper()}": str(v) for k, v in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env=environment | {"ORCHESTRATOR_LOG_LEVEL": "error"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"port": "many"}, "ORCHESTRATOR_PORT: Input should be a valid integer"),
+        ({"port": "70000"}, "ORCHESTRATOR_PORT: Input should be less than or equal to 65535"),
+        ({"prot": "1"}, "ORCHESTRATOR_PROT: there is no such setting"),
+        ({"config": "/nowhere.toml"}, "ORCHESTRATOR_CONFIG: there is no file /nowhere.toml"),
+        ({"database_url": "mysql://x/y"}, "ORCHESTRATOR_DATABASE_URL: "),
+        ({"secret_keys": "short", "database_url": NOBODY_LISTENS}, "no connection to the database"),
+        ({"kafka_bootstrap_servers": "127.0.0.1:1"}, "ORCHESTRATOR_KAFKA_BOOTSTRAP_SERVERS: "),
+        ({"host": "no such host"}, "ORCHESTRATOR_HOST: no such host is no address"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    assert said in refused(tmp_path, **settings)
+
+
+def test_a_wrong_key_of_the_configuration_file_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("partitions = 0\n")
+    assert "ORCHESTRATOR_PARTITIONS: " in refused(tmp_path, config=file)
+    file.write_text("partitions = \n")
+    assert str(file) in refused(tmp_path, config=file)
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+
+        line = refused(tmp_path, port=port)
+
+    assert f"cannot listen on 127.0.0.1:{port}" in line
+    assert "ORCHESTRATOR_PORT" in line
+
+
+def test_a_second_process_on_the_same_data_is_told_so(data_dir: Path) -> None:
+    with Program(data_dir):
+        assert "in use by another orchestrator" in refused(data_dir)
+
+
+def test_a_second_process_on_the_same_database_is_told_so(tmp_path: Path, dsn: str) -> None:
+    with Program(tmp_path / "one", database_url=dsn):
+        line = refused(tmp_path / "two", database_url=dsn)
+        assert "another orchestrator already serves this database" in line
+
+
+def test_a_database_that_is_newer_refuses_or_is_missing_is_told_so(
+    tmp_path: Path, empty_dsn: str
+) -> None:
+    missing = re.sub(r"/test_\d+\?", "/missing?", empty_dsn)
+    assert 'database "missing" does not exist' in refused(tmp_path, database_url=missing)
+    stranger = empty_dsn.replace("postgres@", "stranger@")
+    assert "stranger" in refused(tmp_path, database_url=stranger)
+    with Program(tmp_path, database_url=empty_dsn):
+        pass
+    engine.rows(
+        empty_dsn,
+        "INSERT INTO schema_migration (version, name, sha256) VALUES ($1, 'later', 'x')",
+        len(migrate.known()) + 1,
+    )
+
+    assert "newer version" in refused(tmp_path, database_url=empty_dsn)
+
+
+def test_fewer_partitions_than_unfinished_runs_need_are_refused(tmp_path: Path, dsn: str) -> None:
+    with Program(tmp_path, database_url=dsn, partitions=16):
+        pass
+    engine.rows(
+        dsn,
+        "INSERT INTO run (id, partition, workflow_id, workflow_version, workflow_key,"
+        " workflow_name, status, seq, input, created_at, updated_at)"
+        " VALUES (new_run_id(), 9, gen_random_uuid(), 1, 'k', 'n', 'PENDING', 1,"
+        " '{}', now(), now())",
+    )
+
+    line = refused(tmp_path, database_url=dsn, partitions=8)
+
+    assert "ORCHESTRATOR_PARTITIONS" in line
