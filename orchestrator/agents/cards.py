@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from aiohttp import hdrs
@@ -43,26 +44,26 @@ class _Memory:
 
 
 class Cards:
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, now: Callable[[], float] = time.monotonic) -> None:
         self._exchange = exchange
+        self._now = now
         self._memories: OrderedDict[Hashable, _Memory] = OrderedDict()
 
     async def endpoint(self, agent: Agent, credentials: Credentials) -> Endpoint:
         """Return where and how to call the agent; raise `Fault` when that cannot be told."""
-        now = asyncio.get_running_loop().time
         memory = self._memory(agent)
-        asked = now()
+        asked = self._now()
         if memory.endpoint is not None and asked < memory.until:
             return memory.endpoint
         async with memory.lock:
-            if memory.endpoint is not None and now() < memory.until:
+            if memory.endpoint is not None and self._now() < memory.until:
                 return memory.endpoint
             if memory.fault is not None and memory.fault_at >= asked:
                 raise memory.fault.again()  # somebody looked while we waited
             try:
                 return await self._look(agent, credentials, memory)
             except Fault as fault:
-                memory.fault, memory.fault_at = fault, now()
+                memory.fault, memory.fault_at = fault, self._now()
                 raise
 
     def forget(self, agent: Agent, endpoint: Endpoint) -> None:
@@ -95,12 +96,11 @@ class Cards:
 
     async def _look(self, agent: Agent, credentials: Credentials, memory: _Memory) -> Endpoint:
         base = card.base(agent.url)
-        now = asyncio.get_running_loop().time
         for url in card.urls(base):
             etag = memory.etag if url == memory.found_at else None
             answer = await self._get(agent, credentials, url, etag)
             if answer.status == _NOT_MODIFIED and etag and memory.endpoint is not None:
-                memory.until = now() + _lifetime(answer.headers)
+                memory.until = self._now() + _lifetime(answer.headers)
                 return memory.endpoint
             if answer.status in _ABSENT:
                 continue
@@ -113,10 +113,10 @@ class Cards:
                 memory.endpoint = card.endpoint(found, base)
                 memory.etag = answer.headers.get(hdrs.ETAG)
                 memory.found_at = url
-                memory.until = now() + _lifetime(answer.headers)
+                memory.until = self._now() + _lifetime(answer.headers)
                 return memory.endpoint
         memory.endpoint, memory.etag = card.without_card(base), None
-        memory.until = now() + _DEFAULT_S
+        memory.until = self._now() + _DEFAULT_S
         return memory.endpoint
 
     async def _get(

@@ -1,0 +1,62 @@
+"""What we send, judged by the official SDKs in their own environments."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from orchestrator.agents import v03, v1
+from orchestrator.agents.dialect import Form
+from orchestrator.domain.agent import Call
+from tests.agents_under_test import launch
+from tests.integration.agents.conftest import call_with
+
+pytestmark = pytest.mark.integration
+
+FORMS = [Form(), Form(text_only=True), Form(with_context=False)]
+# Objects only: a step's input always is one, and 0.3's data parts must be.
+CALLS: list[Call] = [
+    call_with({}),
+    call_with({"cmd": "echo", "n": [1, 2.5, None, True, {"deep": "ä\n\u2028😀"}]}, attempt=11),
+    call_with({"empty": ""}, step='schritt "ä" ' + "x" * 200),
+]
+
+
+def _verdicts(python: Path, script: str, bodies: list[bytes]) -> list[str | None]:
+    judged = subprocess.run(
+        [python, launch.HERE / script],
+        input=b"[" + b",".join(bodies) + b"]",
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    verdicts: list[str | None] = json.loads(judged.stdout)
+    return verdicts
+
+
+@pytest.mark.parametrize(
+    ("dialect", "python", "script", "forms"),
+    [
+        (v1, launch.SDK1, "oracle1.py", [*FORMS, Form(tenant="blue")]),
+        (v03, launch.SDK03, "oracle03.py", FORMS),
+    ],
+    ids=["1.0", "0.3"],
+)
+def test_the_sdks_find_nothing_wrong_with_our_requests(
+    dialect: ModuleType, python: Path, script: str, forms: list[Form]
+) -> None:
+    bodies = [dialect.send(call, form) for call in CALLS for form in forms]
+    bodies += [dialect.get("t", form) for form in forms]
+    bodies += [dialect.cancel("t", form) for form in forms]
+
+    assert _verdicts(python, script, bodies) == [None] * len(bodies)
+
+
+def test_the_oracles_find_what_is_wrong() -> None:
+    wrong_for_1 = v03.send(CALLS[1], Form()).replace(b"message/send", b"SendMessage")
+    wrong_for_03 = v1.send(CALLS[1], Form()).replace(b"SendMessage", b"message/send")
+
+    assert _verdicts(launch.SDK1, "oracle1.py", [wrong_for_1]) != [None]
+    assert _verdicts(launch.SDK03, "oracle03.py", [wrong_for_03]) != [None]
