@@ -1,6 +1,7 @@
 """What the demo shows: steps as they go, their outputs, a timeline."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
@@ -34,8 +35,9 @@ class Screen:
             if self._drawn:
                 self._out.write(f"\x1b[{self._drawn}F\x1b[J")
             self._drawn = len(steps)
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps would be two
             for step in steps:
-                self.say(step_line(step))
+                self.say(step_line(step)[:width])
             return
         for step in steps:
             if step["status"] not in {"PENDING", self._told.get(step["step_id"])}:

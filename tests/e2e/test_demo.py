@@ -27,7 +27,7 @@ class Demo:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         command: list[str | Path] = [sys.executable, "-m", "orchestrator", "demo"]
-        return subprocess.Popen(  # noqa: S603 - our own arguments
+        return subprocess.Popen(
             [*command, "--home", self.home, "--output-dir", self.output, *arguments],
             cwd="/",
             env={**os.environ, "PYTHONPATH": str(TOP)},

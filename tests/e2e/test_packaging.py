@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 import zipfile
 from pathlib import Path
@@ -24,9 +25,7 @@ SOURCES = (
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        command, cwd=cwd, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -129,3 +128,13 @@ def test_the_installed_program_prints_the_specification(python: Path, tmp_path: 
     printed = run(python, "-m", "orchestrator", "openapi", cwd=tmp_path)
 
     assert json.loads(printed)["openapi"] == "3.1.0"
+
+
+def test_the_installed_demo_runs_from_any_folder(python: Path, tmp_path: Path) -> None:
+    home = Path(tempfile.mkdtemp(prefix="orch-installed-"))
+    home.chmod(0o755)  # as root, the database's own user must get in
+
+    output = run(python, "-m", "orchestrator", "demo", "--home", home, cwd=tmp_path)
+
+    shutil.rmtree(home)
+    assert f"The report is in {tmp_path / 'demo-output' / 'sales-report.md'}" in output

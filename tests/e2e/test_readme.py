@@ -27,7 +27,7 @@ def test_the_tour_prints_what_it_says() -> None:
     folder.chmod(0o755)  # as root, the database's own user must get in
     (folder / "home").mkdir()
     command = [sys.executable, "-m", "orchestrator", "demo", "--keep"]
-    demo = subprocess.Popen(  # noqa: S603 - our own arguments
+    demo = subprocess.Popen(
         [*command, "--home", folder / "home", "--output-dir", folder / "output"],
         cwd="/",
         env={**os.environ, "PYTHONPATH": str(TOP)},
@@ -40,7 +40,7 @@ def test_the_tour_prints_what_it_says() -> None:
         line = next(line for line in demo.stdout if line.startswith("Still running"))
         (base,) = re.findall(r"(http\S+)/docs", line)
         commands = re.sub(r"^BASE=.*$", f"BASE={base}", tour(), count=1, flags=re.MULTILINE)
-        done = subprocess.run(  # noqa: S603 - our own arguments
+        done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],  # noqa: S607 - as a reader's shell
             cwd=folder,
             capture_output=True,

@@ -24,7 +24,7 @@ class Checkout:
     def venv(
         self, *arguments: str, python: str | Path = sys.executable
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - our own arguments
+        return subprocess.run(
             [self.folder / "scripts" / "venv", ".venv", *arguments],
             cwd="/",
             env={**os.environ, "PYTHON": str(python)},

@@ -3,6 +3,8 @@
 import io
 from typing import Any
 
+import pytest
+
 from orchestrator.demo import screen
 from orchestrator.demo.screen import Screen
 
@@ -48,6 +50,15 @@ def test_a_terminal_is_redrawn_in_place() -> None:
 
     first, redraw = out.getvalue().split("\x1b[1F\x1b[J")
     assert ("RUNNING" in first, "COMPLETED" in redraw) == (True, True)
+
+
+def test_a_line_on_a_terminal_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    out = Terminal()
+
+    Screen(out).steps([step("read", "FAILED", 1, 3)])
+
+    assert out.getvalue() == "  ✗ read         FAILED     demo-read  \n"
 
 
 def test_outputs_are_one_line_a_member() -> None:
