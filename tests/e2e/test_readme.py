@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def test_the_tour_prints_what_it_says() -> None:
     finally:
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
+        shutil.rmtree(folder)
 
     assert (done.returncode, done.stderr) == (0, "")
     printed = iter(done.stdout.splitlines())
