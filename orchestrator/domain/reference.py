@@ -81,7 +81,7 @@ def parse(text: str, start: int, steps: Collection[str]) -> tuple[Reference, int
     step, at = _source(text, start, steps)
     path, at = _path(text, start, at)
     default, at = _default(text, start, at)
-    if at < 0 or not text.startswith("}", at):
+    if not text.startswith("}", at):
         raise _malformed(text, start, "after the path only '}' or a ':-' default may follow")
     return Reference(text[start : at + 1], step, path, default), at + 1
 

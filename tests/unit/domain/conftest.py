@@ -2,5 +2,5 @@
 
 from hypothesis import settings
 
-settings.register_profile("gate", derandomize=True, database=None, deadline=None, max_examples=80)
+settings.register_profile("gate", derandomize=True, database=None, deadline=None, max_examples=50)
 settings.load_profile("gate")

@@ -380,7 +380,8 @@ def test_with_several_steps_at_work_one_that_is_over_ends_them_all() -> None:
     run = replace(run, steps={**run.steps, B: late})
 
     both = machine.decide(run, RecoverRun())
-    one = machine.decide(changed(run, B, deadline_in=ZERO), RecoverRun())
+    due = changed(run, A, task=None, due_in=ZERO)
+    one = machine.decide(changed(due, B, deadline_in=ZERO), RecoverRun())
 
     assert both.effects == (FollowTask(A, 1, TASK), CallAgent(B, 3, 3))
     assert both.events == (RunTakenOver(), StepStarted(B, 3, 3, None))
@@ -388,7 +389,7 @@ def test_with_several_steps_at_work_one_that_is_over_ends_them_all() -> None:
     assert one.events == (
         RunTakenOver(),
         StepFailed(B, 2, "timed out after 120000 ms"),
-        StepFailed(A, 1, error, cancel_task=True),
+        StepFailed(A, 1, error),
         RunFailed(error),
     )
 
@@ -398,13 +399,14 @@ def test_with_several_steps_at_work_one_that_is_over_ends_them_all() -> None:
 
 def test_a_retry_starts_the_failed_step_under_a_new_message_number_and_deadline() -> None:
     run = after(running(), CompleteStep(A, 1, {"x": 1}), DeadlineReached(B))
-    run = put_back(run, B)
+    run = changed(put_back(run, B), B, deadline_in=-SECOND)
 
     decision = machine.decide(run, StartRun())
 
     assert decision == Decision(
         (RunStarted(), StepStarted(B, 1, 2, {"x": 1}, TIMEOUT)), (CallAgent(B, 1, 2),)
     )
+    assert machine.replay(run, decision.events).steps[B].deadline_in == TIMEOUT
 
 
 def test_a_retry_of_a_run_whose_steps_are_all_completed_completes_it() -> None:

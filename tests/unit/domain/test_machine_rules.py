@@ -317,4 +317,4 @@ def aged(step: StepExecution, passed: timedelta) -> StepExecution:
 
 
 TestRunMachine = RunMachine.TestCase
-TestRunMachine.settings = settings(max_examples=120, stateful_step_count=40)
+TestRunMachine.settings = settings(max_examples=60, stateful_step_count=40)

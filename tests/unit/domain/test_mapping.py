@@ -20,7 +20,7 @@ scalars = (
     | st.floats(allow_nan=False, allow_infinity=False)
     | texts
 )
-json_values = st.recursive(
+json_values = scalars | st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
@@ -173,6 +173,7 @@ def test_an_index_is_a_canonical_number_within_the_list(path: str) -> None:
         resolve(f"${{workflow.input{path}}}", ["only"])
 
 
+@example("a quoted text")
 @given(json_values.filter(lambda value: "${" not in json.dumps(value, ensure_ascii=False)))
 def test_a_default_that_is_json_is_that_value(value: Any) -> None:
     written = json.dumps(value, ensure_ascii=False)
@@ -268,14 +269,14 @@ def test_any_step_id_can_be_referred_to(step_id: str) -> None:
     assert resolve(f"${{{step_id}.output.from}}", None, outputs) == step_id
 
 
-@given(
-    st.sets(st.text(st.sampled_from("ab.-}"), min_size=1, max_size=3), max_size=4),
-    st.lists(st.sampled_from(["a", "b", ".output", ".", "}", "-"]), max_size=8).map("".join),
-)
+fragments = st.lists(st.sampled_from(["a", "b", ".output", ".", "}", "-"]), max_size=6).map("".join)
+
+
+@given(st.sets(fragments.filter(len), max_size=6), fragments)
 @example({"a", "a.output"}, "a.output.output")
-@example({"a", "a.output"}, "a.output")
-def test_a_reference_is_to_the_longest_known_step(extra: set[str], body: str) -> None:
-    ids = extra | {f"{each}.output" for each in extra}
+@example({"a.output"}, "a.output")
+@example({"a"}, "a.output")
+def test_a_reference_is_to_the_longest_known_step(ids: set[str], body: str) -> None:
     text = f"${{{body}.output}}"
     fitting = [
         each for each in ids if re.match(rf"\$\{{{re.escape(each)}\.output(\.|\[|\}}|:-)", text)
@@ -300,6 +301,8 @@ def test_the_workflow_input_wins_over_a_step_of_that_name() -> None:
 
 
 def test_an_unknown_step_is_told_by_the_references() -> None:
-    template = mapping.compile(["${nope.output.x}", {"k": "${a.output} ${workflow.input}"}], {"a"})
+    template = mapping.compile(
+        ["${nope.output.output}", {"k": "${a.output} ${workflow.input}"}], {"a"}
+    )
 
     assert [ref.step for ref in mapping.references(template)] == ["nope", "a", None]
