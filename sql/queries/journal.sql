@@ -5,6 +5,9 @@
 -- $1-$2: the terms that the batch is written under. $3-$4: its lowest and highest run id, so that
 -- only their parts are looked at. $5-$14: one row a decision, each run once. $15-$29: one row a
 -- touched step. Returns the runs that took effect; `explain` knows about the others.
+-- `= ANY (array_append(NULL, …))` is `=` for the index, but nothing by which parts are pruned row by
+-- row: PostgreSQL 18 (18.6), which prunes by $3 and $4 too, forgets all parts after the first row or
+-- term that it waited for and tested again, and loses the rest of the batch.
 WITH fence AS MATERIALIZED (
   -- FOR SHARE waits for a takeover under way and tests its outcome (the takeover's UPDATE does not
   -- conflict with KEY SHARE). ORDER BY: the one order in which terms are locked.
@@ -27,12 +30,14 @@ WITH fence AS MATERIALIZED (
     -- A step's deadline stands in its row only. Runs that wait are few: the subselect seldom runs.
     wake_at = CASE WHEN d.wake_in IS NOT NULL THEN least(m.now + d.wake_in, (
       SELECT min(s.deadline_at) FROM step_execution s
-      WHERE s.run_id = d.run_id AND s.run_id BETWEEN $3::uuid AND $4::uuid
-        AND s.status = 'RUNNING')) END
+      WHERE s.run_id = ANY (array_append(NULL, d.run_id))
+        AND s.run_id BETWEEN $3::uuid AND $4::uuid AND s.status = 'RUNNING')) END
   FROM moment m, decision d JOIN fence f ON f.partition = d.partition AND f.epoch = d.epoch
-  WHERE r.id = d.run_id AND r.id BETWEEN $3::uuid AND $4::uuid AND r.partition = d.partition
+  WHERE r.id = ANY (array_append(NULL, d.run_id)) AND r.id BETWEEN $3::uuid AND $4::uuid
+    AND r.partition = d.partition
     AND r.seq = d.base_seq                      -- tested again on the newest row, behind a cancel
-    AND r.status IN ('PENDING', 'RUNNING')      -- an ended run is never touched by an actor
+    -- An ended run is never touched by an actor. Not `IN`, which would invite the index by status.
+    AND r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
   RETURNING r.id, r.partition, r.seq, r.epoch, d.events, m.now
 ), step AS MATERIALIZED (
   SELECT n.*, a.partition, a.now
