@@ -9,8 +9,6 @@ import asyncio
 import hashlib
 import re
 from contextlib import suppress
-from dataclasses import replace
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -162,8 +160,7 @@ class A2AClient:
         question = Question(
             task_id, lambda there: there.dialect.cancel(task_id, asking.form(there))
         )
-        bounded = replace(agent, timeout=min(agent.timeout, timedelta(seconds=_CANCEL_S)))
-        return await self._asking.ask(bounded, credentials, question)
+        return await self._asking.ask(agent, credentials, question)
 
     async def _give_up(
         self, agent: Agent, credentials: Credentials, answer: Message | Task

@@ -138,8 +138,6 @@ class Exchange:
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """Read the body, stopping at the first byte too many."""
-    if (response.content_length or 0) > max_bytes:
-        raise _too_large(max_bytes)
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():

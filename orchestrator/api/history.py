@@ -49,6 +49,7 @@ def _cancelled(event: _Event) -> str:
 
 
 _SENTENCES: Mapping[str, Callable[[_Event], str]] = {
+    "RunCreated": lambda _: "Run created",
     "RunStarted": lambda _: "Run started",
     "RunTakenOver": lambda _: "Another executor went on with the run",
     "StepStarted": _started,

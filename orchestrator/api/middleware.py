@@ -65,6 +65,7 @@ def request_id_of(request: web.BaseRequest) -> str:
 def protect(answer: web.StreamResponse) -> None:
     """Tell browsers not to guess the type, not to frame, and not to pass addresses on."""
     headers = answer.headers
+    headers["Server"] = "orchestrator"  # not which versions of what are to be attacked
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
     headers.setdefault("Content-Security-Policy", _POLICY)

@@ -36,11 +36,12 @@ class Parsed(Generic[_B]):
 async def body(request: web.Request, model: type[_B], *, optional: bool = False) -> Parsed[_B]:
     """Read the JSON body; raise `Malformed`. An optional body may be missing or null."""
     raw = await request.read()
-    value = loads(raw) if raw.strip() or not optional else {}
+    given = bool(raw.strip())
+    if not given and not optional:
+        raise Malformed(Fault(("body",), "missing", "Field required"))
+    value = loads(raw) if given else {}
     if value is None and optional:
         value = {}
-    if not raw.strip() and not optional:
-        raise Malformed(Fault(("body",), "missing", "Field required"))
     if not isinstance(value, dict):
         raise Malformed(Fault(("body",), "dict_type", "Input should be a valid dictionary", value))
     return Parsed(_validated(model, value, "body"), value, unknown_fields(model, value))

@@ -88,12 +88,12 @@ class Program:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
-            code = self._process.wait(within)
-            self._listener.join(10)
-            return code
+            return self._process.wait(within)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
+        finally:
+            self._listener.join(10)
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
         """Send one request; return the status and the JSON answer."""
@@ -148,7 +148,7 @@ class Program:
 
 
 @contextlib.contextmanager
-def running(data_dir: Path, **settings: object) -> Iterator[Program]:
+def running(data_dir: Path, port: int = 0, **settings: object) -> Iterator[Program]:
     """Run the program for the length of a `with` block."""
-    with Program(data_dir, **settings) as program:
+    with Program(data_dir, port=port, **settings) as program:
         yield program

