@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from uuid import UUID
 
 from asyncpg import Pool
@@ -33,7 +34,7 @@ from orchestrator.telemetry.metrics import Metrics
 _FIRST_SEQ = 1  # a new run has one event: RunCreated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Binding:
     """The parts, and the functions made of them."""
 
@@ -47,6 +48,10 @@ class Binding:
     metrics: Metrics
     owner: UUID
 
+    @cached_property
+    def directory(self) -> AgentDirectory:
+        return AgentDirectory(self._agent)
+
     def ports(self) -> Ports:
         """Return what the actors are given."""
         return Ports(
@@ -57,7 +62,7 @@ class Binding:
             claim=self._claim,
             confirm=self._confirm,
             release=self._release,
-            agent=AgentDirectory(self._agent).get,
+            agent=self.directory.get,
             send=self.client.send,
             follow=self.client.follow,
             cancel=self.client.cancel,
@@ -97,6 +102,7 @@ class Binding:
             metrics=self.metrics,
             execute=execute,
             nudge=nudge,
+            agents_changed=self.directory.forget,
             agent_health=self.client.health,
             wait_ended=watch.ended,
             feed_check=feed_check,

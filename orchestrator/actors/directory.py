@@ -1,4 +1,4 @@
-"""Agents by name, looked up at each attempt and at most a second stale."""
+"""Agents by name, looked up at each attempt and at most a second stale; an absence is not kept."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ class AgentDirectory:
 
     def __init__(self, fetch: Callable[[str], Awaitable[Agent | None]]) -> None:
         self._fetch = fetch
-        self._known: dict[str, tuple[float, Agent | None]] = {}
+        self._known: dict[str, tuple[float, Agent]] = {}
         self._fetching: dict[str, asyncio.Lock] = {}
 
     async def get(self, name: str) -> Agent | None:
@@ -33,7 +33,8 @@ class AgentDirectory:
             if len(self._known) >= _MAX_NAMES:
                 self._known.clear()
                 self._fetching.clear()
-            self._known[name] = (asked + _FRESH_S, agent)
+            if agent is not None:
+                self._known[name] = (asked + _FRESH_S, agent)
             return agent
 
     def forget(self) -> None:

@@ -63,13 +63,16 @@ async def update(request: web.Request) -> web.Response:
     changes = _changes(parsed.value)
     async with pool.acquire(deps.pool) as conn:
         row = await agents.update(conn, deps.sealer, agent_id, changes)
+    deps.agents_changed()
     return render.answer(_shown(row), warnings=parsed.warnings)
 
 
 async def delete(request: web.Request) -> web.Response:
+    deps = request.app[DEPS]
     agent_id = _id(request)
-    async with pool.acquire(request.app[DEPS].pool) as conn:
+    async with pool.acquire(deps.pool) as conn:
         await agents.delete(conn, agent_id)
+    deps.agents_changed()
     return render.answer({"message": f"Agent '{agent_id}' deleted successfully"})
 
 

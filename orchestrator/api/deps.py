@@ -52,6 +52,7 @@ class Deps:
     metrics: Metrics
     execute: Callable[[NewRun], Awaitable[Created]]  # durable when it returns; wakes the actor
     nudge: Callable[[RunId, int], None]  # a hint that a run's rows moved; never waits
+    agents_changed: Callable[[], None]  # what this process remembers of agents is no longer so
     agent_health: Callable[[Agent], Awaitable[AgentHealth]]
     wait_ended: Callable[[RunId, float], Awaitable[None]]  # until its end, or as long as one may
     feed_check: Callable[[], Awaitable[Check]]

@@ -107,13 +107,13 @@ class Journal:
         """Write a batch and tell everybody; halve it until a refused value stands alone."""
         try:
             await self._write(session, batch)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, UnicodeError) as error:
             if finds_no_part(error) and await _make_parts(session, batch):
                 await self._commit(session, batch)
             elif not refuses_value(error):
                 raise
             elif len(batch) == 1:
-                _refuse(batch[0], Poisoned(str(error.args[0])))
+                _refuse(batch[0], Poisoned(_reason(error)))
             else:
                 middle = len(batch) // 2
                 await self._commit(session, batch[:middle])
@@ -154,6 +154,11 @@ class Journal:
 def _refuse(write: _Write, error: Exception) -> None:
     if not write.done.done():
         write.done.set_exception(error)
+
+
+def _reason(error: Exception) -> str:
+    # PostgreSQL's own sentence, without the details, which may show the value.
+    return str(error) if isinstance(error, UnicodeError) else str(error.args[0])
 
 
 async def _make_parts(session: Session, batch: Sequence[_Write]) -> bool:

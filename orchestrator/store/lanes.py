@@ -99,8 +99,10 @@ class Lanes(Generic[W]):
                 queue.taken = []
         finally:
             queue.close()
-            queue.fail()
+            # Before anybody hears of it: a body that ends by it cancels this task, and its error
+            # would be lost.
             await session.close()
+            queue.fail()
 
 
 class _Queue(Generic[W]):

@@ -105,9 +105,11 @@ def may_repeat(away: Unavailable) -> bool:
 
 
 def refuses_value(error: Exception) -> bool:
-    """Whether PostgreSQL, or asyncpg before it, refuses a value of the statement."""
+    """Whether PostgreSQL, or what comes before it, refuses a value of the statement."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_REFUSED_VALUE)
+    if isinstance(error, UnicodeError):  # a lone surrogate
+        return True
     return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
 
 

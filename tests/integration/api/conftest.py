@@ -189,6 +189,7 @@ async def make_api(
             metrics=Metrics("1.0.0"),
             execute=execute,
             nudge=lambda run_id, _: nudged.append(run_id),
+            agents_changed=lambda: None,
             agent_health=client.health,
             wait_ended=watch.ended,
             feed_check=feed_check,

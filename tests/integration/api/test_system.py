@@ -299,10 +299,10 @@ async def test_unreadable_http_is_400_in_the_envelope(port: int, name: str) -> N
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        (b"/\xff", 404),
-        (b"/api/v1/runs/\xff\xfe", 404),
-        (b"/api/v1/agents/\xff", 422),
-        (b"/api/v1/agents?name=\xff", 422),
+        (b"/\xff", 400),
+        (b"/api/v1/runs/\xff\xfe", 400),
+        (b"/api/v1/agents/\xff", 400),
+        (b"/api/v1/agents?name=\xff", 400),
         (b"/api/v1/agents?name=%ff", 200),
         (b"/%FF%00", 404),
     ],

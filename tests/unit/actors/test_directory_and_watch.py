@@ -2,17 +2,33 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
 from orchestrator.actors import watch
 from orchestrator.actors.directory import AgentDirectory
-from orchestrator.domain.agent import Agent
+from orchestrator.domain.agent import Agent, AgentId, AgentStatus, AuthType
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import RunId, RunStatus
 
 RUN = RunId(UUID(int=1))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AGENT = Agent(
+    AgentId(UUID(int=2)),
+    "a",
+    "http://127.0.0.1:1",
+    None,
+    AuthType.NONE,
+    {},
+    timedelta(seconds=1),
+    RetryPolicy(),
+    AgentStatus.ACTIVE,
+    NOW,
+    NOW,
+)
 
 
 async def test_many_look_ups_of_a_name_share_one_query() -> None:
@@ -21,7 +37,7 @@ async def test_many_look_ups_of_a_name_share_one_query() -> None:
     async def fetch(name: str) -> Agent | None:
         asked.append(name)
         await asyncio.sleep(0)
-        return None
+        return AGENT
 
     directory = AgentDirectory(fetch)
     async with asyncio.TaskGroup() as group:
@@ -33,6 +49,18 @@ async def test_many_look_ups_of_a_name_share_one_query() -> None:
     directory.forget()
     await directory.get("a")
     assert asked == ["a", "a"]
+
+
+async def test_an_absence_is_not_kept() -> None:
+    answers: list[Agent | None] = [None, AGENT]
+
+    async def fetch(_: str) -> Agent | None:
+        return answers.pop(0)
+
+    directory = AgentDirectory(fetch)
+
+    assert await directory.get("a") is None
+    assert await directory.get("a") is AGENT
 
 
 async def test_a_look_up_that_failed_is_made_again_by_the_next() -> None:
