@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from uuid import UUID
+from typing import Protocol
 
 from asyncpg import Pool
 
@@ -22,6 +22,7 @@ from orchestrator.api.deps import Check, Deps
 from orchestrator.domain.agent import Agent, Cancellation, TaskRef
 from orchestrator.domain.run import Run, RunId, RunStatus
 from orchestrator.domain.term import Partition, Term
+from orchestrator.feed.hints import Kind
 from orchestrator.settings import Settings
 from orchestrator.store import agents, cancellations, loading, pool, runs, scan, terms
 from orchestrator.store.creation import Created, Creator, NewRun
@@ -32,6 +33,15 @@ from orchestrator.store.session import Session
 from orchestrator.telemetry.metrics import Metrics
 
 _FIRST_SEQ = 1  # a new run has one event: RunCreated
+
+
+class Feed(Protocol):
+    """Either feed, as the API uses it."""
+
+    @property
+    def name(self) -> str: ...
+    def publish(self, kind: Kind, run_id: RunId, partition: Partition) -> None: ...
+    async def lags(self) -> Mapping[Partition, int]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +56,7 @@ class Binding:
     sealer: Sealer
     definitions: Definitions
     metrics: Metrics
-    owner: UUID
+    owner: terms.Owner
 
     @cached_property
     def directory(self) -> AgentDirectory:
@@ -77,6 +87,7 @@ class Binding:
         settings: Settings,
         node: Node,
         watch: Watch,
+        feed: Feed,
         feed_check: Callable[[], Awaitable[Check]],
     ) -> Deps:
         """Return what the API is given."""
@@ -84,16 +95,23 @@ class Binding:
         async def execute(new: NewRun) -> Created:
             created = await self.creator.create(new)
             self.metrics.runs_accepted.inc()
-            run = self._as_created(new, created)
-            if run is not None:
+            if created.partition not in node:
+                feed.publish(Kind.RUN_REQUESTED, created.id, created.partition)
+            elif (run := self._as_created(new, created)) is not None:
                 node.wake(run)
             else:
-                node.nudge(created.id, created.partition)
+                node.request(created.id, created.partition)
             return created
 
-        def nudge(run_id: RunId, partition: int) -> None:
-            node.nudge(run_id, Partition(partition))
-            watch.wake((run_id,))
+        def changed(kind: Kind) -> Callable[[RunId, Partition], None]:
+            def tell(run_id: RunId, partition: Partition) -> None:
+                if partition in node:
+                    node.nudge(run_id, partition)
+                else:
+                    feed.publish(kind, run_id, partition)
+                watch.wake((run_id,))
+
+            return tell
 
         return Deps(
             pool=self.pool,
@@ -101,7 +119,11 @@ class Binding:
             definitions=self.definitions,
             metrics=self.metrics,
             execute=execute,
-            nudge=nudge,
+            requested=changed(Kind.RUN_REQUESTED),
+            cancelled=changed(Kind.CANCEL_REQUESTED),
+            retried=changed(Kind.RETRY_REQUESTED),
+            feed=feed.name,
+            lags=feed.lags,
             agents_changed=self.directory.forget,
             agent_health=self.client.health,
             wait_ended=watch.ended,
@@ -148,6 +170,10 @@ class Binding:
     async def _claim(self, partition: Partition) -> Term:
         async with pool.acquire(self.pool) as conn:
             return await terms.claim(conn, partition, self.owner)
+
+    async def vacant(self, partitions: Sequence[Partition]) -> frozenset[Partition]:
+        async with pool.acquire(self.pool) as conn:
+            return await terms.vacant(conn, partitions, self.owner)
 
     async def _confirm(self, held: Sequence[Term]) -> frozenset[Term]:
         async with pool.acquire(self.pool) as conn:

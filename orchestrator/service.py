@@ -22,11 +22,11 @@ from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
 from orchestrator.api.app import make_app
-from orchestrator.api.deps import VERSION, Check
+from orchestrator.api.deps import VERSION
 from orchestrator.api.server import Runner
 from orchestrator.binding import Binding
 from orchestrator.domain.errors import Misconfigured, Unavailable
-from orchestrator.feed.embedded import EmbeddedFeed
+from orchestrator.feeding import choose
 from orchestrator.settings import Settings
 from orchestrator.store import chores, pool, terms
 from orchestrator.store.creation import Creator
@@ -63,10 +63,6 @@ async def migrate(settings: Settings) -> None:
 
 
 async def _database(stack: AsyncExitStack, settings: Settings) -> str:
-    if settings.kafka_bootstrap_servers is not None:
-        raise Misconfigured(
-            "ORCHESTRATOR_KAFKA_BOOTSTRAP_SERVERS: this version has no Kafka feed yet; unset it"
-        )
     if settings.database_url is not None:
         return settings.database_url
     folder = settings.data_folder / "postgresql"
@@ -86,7 +82,11 @@ async def _serve_on(
         return lambda: pool.connect(dsn, application_name=f"orchestrator {name}")
 
     async with AsyncExitStack() as stack:
-        lock = await stack.enter_async_context(OwnerLock(session("lock"), exclusive=True))
+        owner = terms.Owner(uuid.uuid4(), _name(listening))
+        alone = settings.kafka_bootstrap_servers is None
+        lock = await stack.enter_async_context(
+            OwnerLock(session("lock"), owner.id, exclusive=alone)
+        )
         api_pool = await pool.connect_pool(dsn, settings.database_connections)
         stack.push_async_callback(_close_pool, api_pool)
         async with pool.acquire(api_pool) as conn:
@@ -117,12 +117,22 @@ async def _serve_on(
             sealer=sealer,
             definitions=Definitions(settings.step_timeout),
             metrics=metrics,
-            owner=uuid.uuid4(),
+            owner=owner,
         )
         watch = Watch(binding.statuses, settings.max_waiters)
         node = Node(binding.ports(), _limits(settings), metrics, watch)
-        feed = EmbeddedFeed(settings.partitions, node, lock, _patiently)
-        deps = binding.deps(settings, node, watch, _no_kafka)
+        feeding = await choose(
+            stack,
+            settings,
+            node=node,
+            owner_lock=lock,
+            patiently=_patiently,
+            vacant=binding.vacant,
+            api_pool=api_pool,
+            metrics=metrics,
+        )
+        feed = feeding.feed
+        deps = binding.deps(settings, node, watch, feed, feeding.check)
         async with _tasks(node.run(), watch.run(), feed.run(), _chores(api_pool, settings)) as over:
             await feed.start()
             async with _listening(make_app(deps), listening):
@@ -149,6 +159,7 @@ def _limits(settings: Settings) -> Limits:
         scan_interval=timedelta(seconds=settings.scan_interval_s),
         park_after=timedelta(seconds=settings.park_after_s),
         shutdown_grace=timedelta(seconds=settings.shutdown_grace_s),
+        handover_grace=timedelta(seconds=settings.handover_grace_s),
     )
 
 
@@ -158,10 +169,6 @@ def _observer(metrics: Metrics) -> Callable[[int, float], None]:
         metrics.commit_seconds.observe(seconds)
 
     return observe
-
-
-async def _no_kafka() -> Check:
-    return Check("disabled", "The embedded feed is used; Kafka is not configured")
 
 
 # -- tasks and signals ----------------------------------------------------------------------------
@@ -269,6 +276,11 @@ async def _listening(app: web.Application, listening: socket.socket) -> AsyncIte
         yield
     finally:
         await runner.cleanup()
+
+
+def _name(listening: socket.socket) -> str:
+    """Return how people tell this process from the others of its deployment."""
+    return f"{socket.gethostname()}:{listening.getsockname()[1]}"
 
 
 def _url_host(host: str) -> str:

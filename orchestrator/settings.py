@@ -7,11 +7,11 @@ A setting `x` is the variable `ORCHESTRATOR_X`, or the key `x` of the TOML file 
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -53,6 +53,40 @@ class Settings(BaseSettings):
         None, description="Folder of PostgreSQL's programs for the embedded database."
     )
 
+    kafka_topic: str = Field(
+        "orchestrator.commands",
+        pattern=r"^[a-zA-Z0-9._-]{1,249}$",
+        description="Topic of the commands; deployments may share one.",
+    )
+    kafka_group: str | None = Field(
+        None,
+        min_length=1,
+        description="Consumer group of this deployment's processes. Unset: orchestrator- and the"
+        " deployment's id, which the database holds.",
+    )
+    kafka_replication_factor: int = Field(
+        1, ge=1, le=9, description="Replicas of the topic when it is created."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the brokers are talked to."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="How to log in, with a SASL protocol."
+    )
+    kafka_sasl_username: str | None = Field(None, description="User, with a SASL protocol.")
+    kafka_sasl_password: SecretStr | None = Field(
+        None, description="Password, with a SASL protocol."
+    )
+    kafka_ssl_cafile: Path | None = Field(
+        None, description="CA certificates (PEM) of the brokers. Unset: the system's."
+    )
+    kafka_ssl_certfile: Path | None = Field(
+        None, description="Client certificate (PEM), where brokers ask for one."
+    )
+    kafka_ssl_keyfile: Path | None = Field(
+        None, description="Key of the client certificate. Unset: in the same file."
+    )
+
     partitions: int = Field(16, ge=1, le=1024, description="Partitions that runs are spread over.")
     max_active_runs: int = Field(
         1_000, ge=1, le=100_000, description="Runs at work at a time; more wait as rows."
@@ -72,6 +106,14 @@ class Settings(BaseSettings):
     )
     shutdown_grace_s: float = Field(
         10.0, ge=0, le=600, description="What calls in flight get at a stop, in seconds."
+    )
+
+    handover_grace_s: float = Field(
+        3.0,
+        ge=0,
+        le=60,
+        description="What calls in flight get when their partition moves to another process, in"
+        " seconds.",
     )
 
     max_body_bytes: int = Field(4 * 2**20, ge=1024, le=2**30, description="Largest request body.")
@@ -109,6 +151,28 @@ class Settings(BaseSettings):
             if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
                 raise ValueError("it has the form postgresql://user:password@host:5432/database")
         return url
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _names_brokers(cls, servers: str | None) -> str | None:
+        for server in () if servers is None else servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("it has the form host:port[,host:port]")
+        return servers
+
+    @model_validator(mode="after")
+    def _kafka_login_is_whole(self) -> Self:
+        sasl = self.kafka_security_protocol.startswith("SASL")
+        whole = self.kafka_sasl_username is not None and self.kafka_sasl_password is not None
+        if sasl and not whole:
+            raise ValueError(
+                f"ORCHESTRATOR_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs"
+                " ORCHESTRATOR_KAFKA_SASL_USERNAME and ORCHESTRATOR_KAFKA_SASL_PASSWORD"
+            )
+        if self.kafka_ssl_keyfile is not None and self.kafka_ssl_certfile is None:
+            raise ValueError("ORCHESTRATOR_KAFKA_SSL_KEYFILE needs ORCHESTRATOR_KAFKA_SSL_CERTFILE")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -158,5 +222,6 @@ def load() -> Settings:
 
 
 def _line(loc: tuple[int | str, ...], message: str) -> str:
-    name = str(loc[0]) if loc else "settings"
-    return f"{PREFIX}{name.upper()}: {message}"
+    if not loc:  # about several settings; it names them itself
+        return message.removeprefix("Value error, ")
+    return f"{PREFIX}{str(loc[0]).upper()}: {message}"

@@ -18,6 +18,12 @@ END = "<!-- /settings -->"
 EXAMPLES = {  # for settings that are unset by default
     "database_url": "postgresql://orchestrator@db.example.com:5432/orchestrator",
     "kafka_bootstrap_servers": "kafka-1.example.com:9092,kafka-2.example.com:9092",
+    "kafka_group": "orchestrator-production",
+    "kafka_sasl_username": "orchestrator",
+    "kafka_sasl_password": "<password>",
+    "kafka_ssl_cafile": "/etc/orchestrator/ca.pem",
+    "kafka_ssl_certfile": "/etc/orchestrator/client.pem",
+    "kafka_ssl_keyfile": "/etc/orchestrator/client.key",
     "data_dir": "/var/lib/orchestrator",
     "secret_keys": "<new key>,<old key>",
     "pg_bin": "/usr/lib/postgresql/15/bin",

@@ -49,11 +49,15 @@ class Node:
         self._cancellations = Cancellations(ports, self.partitions, metrics)
         metrics.watch(metrics.active_actors, lambda: self._active)
         metrics.watch(metrics.mailbox_depth, lambda: len(self._hints))
-        metrics.watch(metrics.partitions_owned, lambda: len(self._supervisors))
+        metrics.watch(metrics.partitions_owned, lambda: len(self.partitions()))
+
+    def __contains__(self, partition: Partition) -> bool:
+        """Whether a run of this partition would be taken up here."""
+        return self._open(partition) is not None
 
     def partitions(self) -> Sequence[Partition]:
-        """Return the partitions that this process owns at the moment."""
-        return tuple(self._supervisors)
+        """Return the partitions that this process owns and is not handing over."""
+        return tuple(p for p, s in self._supervisors.items() if not s.draining)
 
     def terms(self) -> Sequence[Term]:
         """Return the terms that this process holds at the moment."""
@@ -65,6 +69,8 @@ class Node:
         """Claim each partition, one a transaction, and take up its unfinished runs."""
         group = await self._group
         for partition in partitions:
+            if self.draining:
+                return
             term = await self._claim(partition)
             self._supervisors[partition] = PartitionSupervisor(
                 term,
@@ -83,6 +89,28 @@ class Node:
                 return await self._ports.claim(partition)
             except Unavailable:
                 await asyncio.sleep(_CLAIM_PAUSE_S)
+
+    async def hand_over(self, partitions: Sequence[Partition]) -> None:
+        """Give partitions up: calls in flight get their grace, then the terms are released."""
+        leaving = [s for p in partitions if (s := self._supervisors.get(p)) is not None]
+        await self._release_all(leaving, self._limits.handover_grace)
+        log.info("partitions_handed_over", count=len(leaving))
+
+    async def _release_all(self, leaving: Sequence[PartitionSupervisor], grace: timedelta) -> None:
+        async with asyncio.TaskGroup() as group:
+            for supervisor in leaving:
+                group.create_task(self._release(supervisor, grace))
+
+    async def _release(self, supervisor: PartitionSupervisor, grace: timedelta) -> None:
+        await supervisor.end(grace)
+        partition = supervisor.term.partition
+        if self._supervisors.get(partition) is not supervisor:
+            return  # fenced meanwhile
+        del self._supervisors[partition]
+        try:
+            await self._ports.release(supervisor.term)
+        except (Unavailable, Fenced) as error:  # the next owner claims without it
+            log.info("term_not_released", partition=partition, reason=error.message)
 
     async def confirm(self) -> None:
         """Look whether the terms still hold (after the feed's lock was lost and taken again)."""
@@ -103,16 +131,38 @@ class Node:
 
     def wake(self, run: Run) -> None:
         """Take up a run that was created a moment ago, if there is room; else it stays a row."""
-        supervisor = self._supervisors.get(run.partition)
-        if supervisor is None or self._closed_for_starts():
+        supervisor = self._open(run.partition)
+        if supervisor is None:
             return
         if self._backlog or self._active >= self._limits.max_active_runs:
             self._backlog = True
             return
         self._start(supervisor, run)
 
+    def request(self, run_id: RunId, partition: Partition) -> None:
+        """Tell that another process created a run here; told twice or late it does no harm."""
+        supervisor = self._open(partition)
+        if supervisor is None or run_id in supervisor:
+            return
+        if self._backlog or self._room() <= 0:
+            self._backlog = True
+            return
+        self.reload(run_id)
+
+    def recheck(self, run_id: RunId, partition: Partition) -> None:
+        """Tell that a run may have been cancelled or retried by another process, now or long ago.
+
+        Whether it was, the rows say: a call in flight is not aborted for an old hint.
+        """
+        supervisor = self._supervisors.get(partition)
+        if supervisor is not None and run_id in supervisor:
+            self._look_now()
+        else:
+            self.request(run_id, partition)
+        self._cancellations.wake()
+
     def nudge(self, run_id: RunId, partition: Partition) -> None:
-        """Tell that the API changed a run's rows: cancelled it, or put it back to PENDING."""
+        """Tell that our API changed a run's rows just now: cancelled it, or put it back."""
         supervisor = self._supervisors.get(partition)
         if supervisor is None:
             return
@@ -177,22 +227,7 @@ class Node:
     async def drain(self) -> None:
         """Start nothing, give calls in flight their grace, hand every partition over."""
         self.draining = True
-        for supervisor in self._supervisors.values():
-            supervisor.detach()
-        tasks = [task for s in self._supervisors.values() for task in s.tasks()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._limits.shutdown_grace.total_seconds())
-        for supervisor in self._supervisors.values():
-            supervisor.abandon()
-        tasks = [task for task in tasks if not task.done()]
-        if tasks:
-            await asyncio.wait(tasks, timeout=1.0)
-        for term in self.terms():
-            try:
-                await self._ports.release(term)
-            except (Unavailable, Fenced):
-                break  # the next owner claims without it
-        self._supervisors.clear()
+        await self._release_all(list(self._supervisors.values()), self._limits.shutdown_grace)
 
     async def _until_wanted(self) -> None:
         try:
@@ -219,7 +254,7 @@ class Node:
         if not self._supervisors:
             return
         known = dict(pair for s in self._supervisors.values() for pair in s.seqs())
-        room = 0 if self._closed_for_starts() else self._room()
+        room = 0 if self._closed_for_starts() else max(0, self._room())
         seen = await self._ports.scan(self.partitions(), known, room)
         for run_id in seen.moved:
             for supervisor in self._supervisors.values():
@@ -234,15 +269,15 @@ class Node:
     async def _load_and_start(self, run_ids: Sequence[RunId] | dict[RunId, None]) -> None:
         loaded = await self._ports.load([r for r in run_ids if not self._is_active(r)])
         for run in loaded.runs:
-            supervisor = self._supervisors.get(run.partition)
-            if run.status.ended or supervisor is None or self._closed_for_starts():
+            supervisor = self._open(run.partition)
+            if run.status.ended or supervisor is None:
                 continue
             if self._room() <= 0:
                 self._backlog = True
                 continue
             self._start(supervisor, run)
         for corrupt in loaded.corrupt:
-            supervisor = self._supervisors.get(corrupt.partition)
+            supervisor = self._open(corrupt.partition)
             if supervisor is not None:
                 run_id = external_id(corrupt.run_id)
                 log.error("run_corrupt", run_id=run_id, reason=corrupt.reason)
@@ -258,6 +293,13 @@ class Node:
 
     def _is_active(self, run_id: RunId) -> bool:
         return any(run_id in supervisor for supervisor in self._supervisors.values())
+
+    def _open(self, partition: Partition) -> PartitionSupervisor | None:
+        """Return the partition's supervisor if it may start runs."""
+        supervisor = self._supervisors.get(partition)
+        if supervisor is None or supervisor.draining or self._closed_for_starts():
+            return None
+        return supervisor
 
     def _room(self) -> int:
         return self._limits.max_active_runs - self._active

@@ -23,14 +23,13 @@ from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+_ABANDONED = timedelta(seconds=1)  # for actors that were cancelled to end
 _MAX_CRASHES = 3  # then the run is failed: one bad run must not keep a partition busy
 
 
 class Home(Protocol):
     """What a supervisor asks of the node it lives in."""
 
-    @property
-    def draining(self) -> bool: ...
     def reload(self, run_id: RunId, after: float = 0.0) -> None: ...
     def term_over(self, term: Term) -> None: ...
     def left(self, run: Run, parked_for: timedelta | None) -> None: ...
@@ -56,6 +55,7 @@ class PartitionSupervisor:
         metrics: Metrics,
     ) -> None:
         self.term = term
+        self.draining = False
         self._home = home
         self._group = group
         self._ports = ports
@@ -110,8 +110,23 @@ class PartitionSupervisor:
         elif phase is Phase.DETACHED:
             child.task.cancel()
 
-    def detach(self) -> None:
-        """End the actors that only wait or follow a durable task: the next owner goes on."""
+    async def end(self, grace: timedelta) -> None:
+        """Start no step any more, and end all actors: those with a call in flight after `grace`.
+
+        The others only wait, or follow a task whose id is durable: the next owner goes on.
+        """
+        self.draining = True
+        self._detach()
+        await self._until_gone(grace)
+        self.abandon()
+        await self._until_gone(_ABANDONED)
+
+    async def _until_gone(self, within: timedelta) -> None:
+        tasks = [child.task for child in self._children.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=within.total_seconds())
+
+    def _detach(self) -> None:
         for child in self._children.values():
             if child.actor.phase is Phase.DETACHED:
                 child.task.cancel()
@@ -121,11 +136,8 @@ class PartitionSupervisor:
         for child in self._children.values():
             child.task.cancel()
 
-    def tasks(self) -> list[asyncio.Task[float | None]]:
-        return [child.task for child in self._children.values()]
-
     def _is_draining(self) -> bool:
-        return self._home.draining
+        return self.draining
 
     async def _supervise(self, actor: RunActor) -> float | None:
         """Live the actor's life; no error passes, for that would end its siblings.

@@ -102,5 +102,7 @@ class Limits:
     scan_interval: timedelta
     park_after: timedelta
     shutdown_grace: timedelta
+    # What calls in flight get when their partition goes to another process.
+    handover_grace: timedelta = timedelta(seconds=3)
     # How long a call without a task id may go on after its run was cancelled, to learn the id.
     abort_grace: timedelta = timedelta(seconds=0.5)

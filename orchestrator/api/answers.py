@@ -114,6 +114,15 @@ class Run(Warned):
     error_message: str | None
 
 
+class RunDetails(Run):
+    """One run, and where it is executed."""
+
+    partition: int = Field(description="The unit of ownership that the run belongs to.")
+    owner: str | None = Field(
+        description="The process (host:port) that owns the partition; null while nobody does."
+    )
+
+
 class StepExecution(BaseModel):
     """One step of a run."""
 
@@ -198,6 +207,36 @@ class Readiness(BaseModel):
     ready: bool
     timestamp: Moment
     checks: Checks
+
+
+class PartitionOwner(BaseModel):
+    """A process that owns partitions."""
+
+    id: UUID = Field(description="New at each start of the process.")
+    name: str = Field(description="host:port")
+    alive: bool = Field(description="Whether the process is connected to the database.")
+
+
+class Partition(BaseModel):
+    """Who owns a partition, or owned it last."""
+
+    partition: int
+    epoch: int = Field(description="Rises with every new owner.")
+    owner: PartitionOwner | None
+    released: bool = Field(description="Whether the owner has handed it over.")
+    claimed_at: Moment | None
+    pending: int = Field(description="Runs that wait to be taken up.")
+    lag: int | None = Field(
+        description="Commands in the topic that the owner has not confirmed yet (it does so every"
+        " few seconds); null with the embedded feed, or while Kafka is away."
+    )
+
+
+class PartitionList(BaseModel):
+    """All partitions of the deployment."""
+
+    feed: str = Field(description="embedded or kafka.")
+    items: list[Partition]
 
 
 class FieldError(BaseModel):

@@ -1,6 +1,6 @@
 """What the API is given: the database, the limits, and the functions of the layers beside it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, Protocol
@@ -10,6 +10,7 @@ from asyncpg import Pool
 
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.run import RunId
+from orchestrator.domain.term import Partition
 from orchestrator.store.creation import Created, NewRun
 from orchestrator.store.definitions import Definitions
 from orchestrator.store.sealing import Sealer
@@ -51,11 +52,16 @@ class Deps:
     definitions: Definitions
     metrics: Metrics
     execute: Callable[[NewRun], Awaitable[Created]]  # durable when it returns; wakes the actor
-    nudge: Callable[[RunId, int], None]  # a hint that a run's rows moved; never waits
+    # Hints to the partition's owner, whoever that is; they never wait.
+    requested: Callable[[RunId, Partition], None]
+    cancelled: Callable[[RunId, Partition], None]
+    retried: Callable[[RunId, Partition], None]
     agents_changed: Callable[[], None]  # what this process remembers of agents is no longer so
     agent_health: Callable[[Agent], Awaitable[AgentHealth]]
     wait_ended: Callable[[RunId, float], Awaitable[None]]  # until its end, or as long as one may
+    feed: str  # embedded or kafka
     feed_check: Callable[[], Awaitable[Check]]
+    lags: Callable[[], Awaitable[Mapping[Partition, int]]]  # empty where they are not known
     draining: Callable[[], bool]
     started: float  # time.monotonic() at the start of the process
     partitions: int

@@ -64,7 +64,7 @@ async def _execute_once(
         row, created_now = await idempotency.create_once(conn, new, key, digest, deps.partitions)
     if created_now:
         deps.metrics.runs_accepted.inc()
-        deps.nudge(row.id, row.partition)
+        deps.requested(row.id, row.partition)
     return row
 
 

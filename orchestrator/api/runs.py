@@ -53,12 +53,12 @@ async def get(request: web.Request) -> web.Response:
     run_id = _id(request)
     seconds = parse.query(request, RunQuery).wait
     async with pool.acquire(deps.pool) as conn:
-        row = await runs.get(conn, run_id)
+        row, owner = await runs.get_with_owner(conn, run_id)
     if seconds and not row.status.ended:
         await deps.wait_ended(run_id, seconds)  # no connection is held meanwhile
         async with pool.acquire(deps.pool) as conn:
-            row = await runs.get(conn, run_id)
-    return render.answer(shown(row))
+            row, owner = await runs.get_with_owner(conn, run_id)
+    return render.answer({**shown(row), "partition": row.partition, "owner": owner})
 
 
 async def steps(request: web.Request) -> web.Response:
@@ -75,7 +75,7 @@ async def retry(request: web.Request) -> web.Response:
     parsed = await parse.body(request, RetryRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.retry(conn, run_id)
-    deps.nudge(row.id, row.partition)
+    deps.retried(row.id, row.partition)
     return render.answer(shown(row), 202, parsed.warnings)
 
 
@@ -85,7 +85,7 @@ async def cancel(request: web.Request) -> web.Response:
     parsed = await parse.body(request, CancelRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.cancel(conn, run_id, parsed.value.reason or None)
-    deps.nudge(row.id, row.partition)
+    deps.cancelled(row.id, row.partition)
     return render.answer(shown(row), warnings=parsed.warnings)
 
 
@@ -185,7 +185,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Runs",
         "Get run details",
         "One run; with `wait`, as soon as it has ended or the seconds are over.",
-        {200: ok(answers.Run, "The run."), 404: _MISSING, 422: INVALID, 503: UNAVAILABLE},
+        {200: ok(answers.RunDetails, "The run."), 404: _MISSING, 422: INVALID, 503: UNAVAILABLE},
         path_params=_ID,
         query=RunQuery,
     ),

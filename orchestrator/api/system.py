@@ -1,19 +1,20 @@
-"""Health, readiness and metrics."""
+"""Health, readiness, metrics, and who owns what."""
 
 import asyncio
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 
 from orchestrator.api import answers, problems
 from orchestrator.api.deps import DEPS, VERSION, Check, Deps
 from orchestrator.api.middleware import REQUEST_ID
-from orchestrator.api.operations import Answer, Operation, ok
-from orchestrator.api.render import answer, utc
+from orchestrator.api.operations import UNAVAILABLE, Answer, Operation, ok
+from orchestrator.api.render import answer, maybe_utc, utc
 from orchestrator.domain.errors import Unavailable
-from orchestrator.store import pool
+from orchestrator.store import pool, terms
 
 _CHECK_TIMEOUT = 3.0  # seconds; a probe wants an answer, not the truth in half a minute
 _EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +56,30 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(
         body=request.app[DEPS].metrics.render(), headers={"Content-Type": _EXPOSITION}
     )
+
+
+async def partitions(request: web.Request) -> web.Response:
+    deps = request.app[DEPS]
+    async with pool.acquire(deps.pool) as conn:
+        rows = await terms.overview(conn)
+    lags = await deps.lags()
+    items = [_shown(row, lags.get(row.partition)) for row in rows]
+    return answer({"feed": deps.feed, "items": items})
+
+
+def _shown(row: terms.Ownership, lag: int | None) -> dict[str, Any]:
+    owner = None
+    if row.owner is not None:
+        owner = {"id": str(row.owner), "name": row.owner_name, "alive": row.alive}
+    return {
+        "partition": row.partition,
+        "epoch": row.epoch,
+        "owner": owner,
+        "released": row.released,
+        "claimed_at": maybe_utc(row.claimed_at),
+        "pending": row.pending,
+        "lag": lag,
+    }
 
 
 async def _check_database(deps: Deps) -> Check:
@@ -109,6 +134,16 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", "/health/ready", ready, "getReadiness", "System", "Readiness check", _CHECKS, _READY
+    ),
+    Operation(
+        "GET",
+        "/api/v1/system/partitions",
+        partitions,
+        "listPartitions",
+        "System",
+        "Who owns which partition",
+        "Runs are spread over partitions; each is owned by one process of the deployment.",
+        {200: ok(answers.PartitionList, "All partitions, by number."), 503: UNAVAILABLE},
     ),
     Operation(
         "GET",

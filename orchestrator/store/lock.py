@@ -38,14 +38,18 @@ _HELD = {
 
 
 class OwnerLock:
-    """`async with OwnerLock(connect, exclusive=True) as lock`: this process serves the database.
+    """`async with OwnerLock(connect, owner, exclusive=True)`: this process serves the database.
 
-    Entering waits up to `WAIT` seconds for the lock, then raises `Misconfigured`. `lost` is set
+    The same session holds the owner's own lock, by which others know that the owner lives. Entering
+    waits up to `WAIT` seconds for the lock, then raises `Misconfigured`. `lost` is set
     when the session is gone: start nothing new, `await lock.retake()`, confirm the terms, go on.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, exclusive: bool) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[Connection]], owner: UUID, *, exclusive: bool
+    ) -> None:
         self._connect = connect
+        self._owner = owner
         self._exclusive = exclusive
         self._conn: Connection | None = None
         self._session: tuple[int, datetime] | None = None
@@ -101,9 +105,13 @@ class OwnerLock:
             self.lost.set()
 
     async def _acquire(self, conn: Connection) -> None:
-        take = SQL["take_exclusive" if self._exclusive else "take_shared"]
+        await self._until_taken(conn, "take_exclusive" if self._exclusive else "take_shared")
+        # Held by others for a moment only, while they look whether this owner lives.
+        await self._until_taken(conn, "take_owner", self._owner)
+
+    async def _until_taken(self, conn: Connection, take: str, *args: object) -> None:
         give_up = time.monotonic() + WAIT
-        while not await conn.fetchval(take):
+        while not await conn.fetchval(SQL[take], *args):
             if time.monotonic() > give_up:
                 raise Misconfigured(_HELD[self._exclusive])
             await asyncio.sleep(_TRY_EVERY)

@@ -82,6 +82,14 @@ async def get(conn: Conn, run_id: RunId) -> RunRow:
     return run_row(row)
 
 
+async def get_with_owner(conn: Conn, run_id: RunId) -> tuple[RunRow, str | None]:
+    """Return a run, and the name of the process that owns its partition; raise `NotFound`."""
+    row = await conn.fetchrow(SQL["get_with_owner"], run_id)
+    if row is None:
+        raise missing(run_id)
+    return run_row(row), row["owner_name"]
+
+
 async def list_runs(
     conn: Conn,
     wanted: RunFilter,

@@ -37,3 +37,6 @@ def configure(log_format: str = "auto", level: str = "info") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    # It repeats itself many times a second while Kafka is away; what matters of it, the feed says.
+    quiet = logging.DEBUG if threshold <= logging.DEBUG else logging.CRITICAL
+    logging.getLogger("aiokafka").setLevel(quiet)

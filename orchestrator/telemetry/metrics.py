@@ -86,6 +86,34 @@ class Metrics:
         self.partitions_owned = Gauge(
             "orchestrator_partitions_owned", "Partitions this process owns", registry=r
         )
+        self.kafka_up = Gauge("orchestrator_kafka_up", "Whether Kafka answers", registry=r)
+        self.hints_published = Counter(
+            "orchestrator_hints_published", "Hints that Kafka took", registry=r
+        )
+        self._hints_dropped = Counter(
+            "orchestrator_hints_dropped",
+            "Hints not published: Kafka away, buffer full, or refused; the scan makes them good",
+            ["reason"],
+            registry=r,
+        )
+        self.hints_received = Counter(
+            "orchestrator_hints_received", "Hints read from Kafka", registry=r
+        )
+        self._hints_skipped = Counter(
+            "orchestrator_hints_skipped",
+            "Records read that were no hint for this process",
+            ["reason"],
+            registry=r,
+        )
+        self.consumer_lag = Gauge(
+            "orchestrator_consumer_lag", "Records not read yet, over all partitions", registry=r
+        )
+        self.consumer_rebuilds = Counter(
+            "orchestrator_consumer_rebuilds", "Consumers replaced after a failure", registry=r
+        )
+        self.rebalances = Counter(
+            "orchestrator_rebalances", "Assignments given by the consumer group", registry=r
+        )
         self._cancellations = Counter(
             "orchestrator_task_cancellations",
             "Cancellations of agents' tasks, by what became of them",
@@ -126,6 +154,12 @@ class Metrics:
 
     def refused(self, reason: str) -> None:
         self._refused.labels(reason).inc()
+
+    def hint_dropped(self, reason: str) -> None:
+        self._hints_dropped.labels(reason).inc()
+
+    def hint_skipped(self, reason: str) -> None:
+        self._hints_skipped.labels(reason).inc()
 
     def cancellation(self, outcome: str) -> None:
         self._cancellations.labels(outcome).inc()

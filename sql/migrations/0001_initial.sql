@@ -154,10 +154,17 @@ CREATE INDEX idempotency_created_at ON idempotency (created_at);
 CREATE TABLE partition_term (
   partition int PRIMARY KEY,
   epoch bigint NOT NULL DEFAULT 0,
-  owner uuid,                                      -- the process; it holds an advisory lock on this
+  owner uuid,                                      -- the process; alive: it holds owner_lock(owner)
+  owner_name text,                                 -- host:port, for people
   released boolean NOT NULL DEFAULT true,          -- the owner has handed this epoch over
   claimed_at timestamptz
 ) WITH (fillfactor = 10);
+
+-- The advisory lock that a living process holds: whoever gets it knows that the owner is gone.
+CREATE FUNCTION owner_lock(owner uuid) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT hashtextextended(owner::text, 1869767528)
+$$;
 
 -- Run ids ---------------------------------------------------------------------------------------
 

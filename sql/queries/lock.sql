@@ -6,6 +6,10 @@ SELECT pg_try_advisory_lock(1869767528, 3)
 -- name: take_shared
 SELECT pg_try_advisory_lock_shared(1869767528, 3)
 
+-- name: take_owner
+-- As long as this session lives, so does the process: others give it time to hand over.
+SELECT pg_try_advisory_lock(owner_lock($1::uuid))
+
 -- name: session
 -- What tells this session from a later one with the same pid.
 SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()

@@ -6,6 +6,11 @@
 -- name: get
 SELECT * FROM run WHERE id = $1
 
+-- name: get_with_owner
+SELECT r.*, t.owner_name
+FROM run r LEFT JOIN partition_term t ON t.partition = r.partition AND NOT t.released
+WHERE r.id = $1
+
 -- name: state
 SELECT id, status, seq FROM run WHERE id = ANY($1::uuid[]) AND id BETWEEN $2::uuid AND $3::uuid
 

@@ -56,7 +56,9 @@ def refused(data_dir: Path, *arguments: str, **settings: object) -> str:
         ({"config": "/nowhere.toml"}, "ORCHESTRATOR_CONFIG: there is no file /nowhere.toml"),
         ({"database_url": "mysql://x/y"}, "ORCHESTRATOR_DATABASE_URL: "),
         ({"secret_keys": "short", "database_url": NOBODY_LISTENS}, "no connection to the database"),
-        ({"kafka_bootstrap_servers": "127.0.0.1:1"}, "ORCHESTRATOR_KAFKA_BOOTSTRAP_SERVERS: "),
+        ({"kafka_bootstrap_servers": "somewhere"}, "ORCHESTRATOR_KAFKA_BOOTSTRAP_SERVERS: "),
+        ({"kafka_security_protocol": "SASL_SSL"}, "needs ORCHESTRATOR_KAFKA_SASL_USERNAME"),
+        ({"kafka_ssl_keyfile": "/k.pem"}, "needs ORCHESTRATOR_KAFKA_SSL_CERTFILE"),
         ({"host": "no such host"}, "ORCHESTRATOR_HOST: no such host is no address"),
     ],
 )

@@ -25,6 +25,7 @@ from orchestrator.api import openapi
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import Check, Deps
 from orchestrator.domain.run import RunId
+from orchestrator.domain.term import Partition
 from orchestrator.store import pool as pools
 from orchestrator.store import runs
 from orchestrator.store.creation import Created, Creator, NewRun
@@ -36,7 +37,8 @@ DOCUMENT = openapi.document()
 ENVELOPE = {"error", "detail", "status_code", "timestamp", "path", "request_id"}
 # Quicker than a database of its own for each test.
 _EMPTY = """
-TRUNCATE agent, workflow, run, step_execution, run_event, task_cancellation, idempotency
+TRUNCATE agent, workflow, run, step_execution, run_event, task_cancellation, idempotency,
+  partition_term
 """
 _SENT = {"Step", "RetryConfig"}  # what users send may hold more than is documented
 
@@ -179,6 +181,9 @@ async def make_api(
         async def execute(new: NewRun) -> Created:
             return await creator.create(new)
 
+        async def no_lags() -> dict[Partition, int]:
+            return {}
+
         async def feed_check() -> Check:
             return Check("disabled", "The embedded feed is used")
 
@@ -188,7 +193,11 @@ async def make_api(
             definitions=Definitions(timedelta(hours=1)),
             metrics=Metrics("1.0.0"),
             execute=execute,
-            nudge=lambda run_id, _: nudged.append(run_id),
+            requested=lambda run_id, _: nudged.append(run_id),
+            cancelled=lambda run_id, _: nudged.append(run_id),
+            retried=lambda run_id, _: nudged.append(run_id),
+            feed="embedded",
+            lags=no_lags,
             agents_changed=lambda: None,
             agent_health=client.health,
             wait_ended=watch.ended,

@@ -77,7 +77,7 @@ async def test_a_cancelled_run_says_why(api: Api) -> None:
     assert cancelled["cancelled_at"] == cancelled["updated_at"]
     assert cancelled["completed_at"] is None
     assert cancelled["input_data"] == {"a": 1}
-    assert await api("GET", f"{PATH}/{run['id']}") == cancelled
+    assert cancelled.items() <= (await api("GET", f"{PATH}/{run['id']}")).items()
     assert "cannot be cancelled" in again
     assert [f"run-{run_id}" for run_id in api.nudged] == [run["id"]]
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -13,6 +14,8 @@ from aiohttp import web
 from orchestrator.api.deps import Check
 from orchestrator.api.server import Runner
 from orchestrator.domain.errors import Overloaded, Stale, Unavailable
+from orchestrator.domain.term import Partition
+from orchestrator.store import terms
 from tests.integration.api.conftest import ENVELOPE, Api
 
 MADE = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -314,3 +317,32 @@ async def test_undecodable_bytes_of_a_path_are_no_crash(
 
     assert f" {status} " in head.splitlines()[0], head
     assert json.loads(body)
+
+
+async def test_partitions_say_who_owns_them_and_what_waits_there(api: Api) -> None:
+    run = await api.run((await api.workflow())["id"])
+    number = (await api("GET", f"/api/v1/runs/{run['id']}"))["partition"]
+    gone, ours = (terms.Owner(uuid4(), f"{name}:8000") for name in ("gone", "ours"))
+    async with api.pool.acquire() as conn, api.pool.acquire() as session:
+        await terms.ensure(conn, 16)
+        await terms.claim(conn, Partition(number), ours)
+        await terms.claim(conn, Partition((number + 1) % 16), gone)
+        await session.execute("SELECT pg_advisory_lock(owner_lock($1))", ours.id)
+
+        listed = await api("GET", "/api/v1/system/partitions")
+
+    items = {item["partition"]: item for item in listed["items"]}
+    assert listed["feed"] == "embedded"
+    assert sorted(items) == list(range(16))
+    assert items[number] == {
+        "partition": number,
+        "epoch": 1,
+        "owner": {"id": str(ours.id), "name": "ours:8000", "alive": True},
+        "released": False,
+        "claimed_at": items[number]["claimed_at"],
+        "pending": 1,
+        "lag": None,
+    }
+    assert items[(number + 1) % 16]["owner"]["alive"] is False
+    assert items[(number + 2) % 16]["owner"] is None
+    assert (await api("GET", f"/api/v1/runs/{run['id']}"))["owner"] == "ours:8000"

@@ -83,7 +83,7 @@ class Stage:
         return await pools.connect(self.dsn, application_name="test journal")
 
     async def claim(self, number: int) -> Term:
-        term = await terms.claim(self.conn, Partition(number), uuid4())
+        term = await terms.claim(self.conn, Partition(number), terms.Owner(uuid4(), "test"))
         self.terms[term.partition] = term
         return term
 

@@ -77,7 +77,7 @@ async def test_a_takeover_waits_for_the_old_owners_batch(
 
     batch = asyncio.create_task(wide.send(old, entry_of(run, *STARTED), sql=sql))
     await wide.until_locked()
-    takeover = asyncio.create_task(terms.claim(new, run.partition, uuid4()))
+    takeover = asyncio.create_task(terms.claim(new, run.partition, terms.Owner(uuid4(), "test")))
     if safe:
         await wide.until_locked(2)
         await held.rollback()
@@ -100,7 +100,7 @@ async def test_a_batch_waits_for_a_takeover_under_way(wide: Stage, *, committed:
     old, new = await wide.session(), await wide.session()
     takeover = new.transaction()
     await takeover.start()
-    await terms.claim(new, run.partition, uuid4())
+    await terms.claim(new, run.partition, terms.Owner(uuid4(), "test"))
 
     batch = asyncio.create_task(wide.send(old, entry_of(run, *STARTED)))
     await wide.until_locked()
@@ -127,9 +127,9 @@ async def test_a_takeover_that_loads_in_the_same_statement_loads_old_rows(wide: 
     batch = old.transaction()
     await batch.start()
     await wide.send(old, entry_of(run, *STARTED))
-    both = "WITH t AS (" + TERMS["claim"] + ") SELECT r.seq FROM t, run r WHERE r.id = $3"  # noqa: S608 - ours
+    both = "WITH t AS (" + TERMS["claim"] + ") SELECT r.seq FROM t, run r WHERE r.id = $4"  # noqa: S608 - ours
 
-    takeover = asyncio.create_task(new.fetchval(both, run.partition, uuid4(), run.id))
+    takeover = asyncio.create_task(new.fetchval(both, run.partition, uuid4(), "test", run.id))
     await wide.until_locked()
     await batch.commit()
 
@@ -249,7 +249,7 @@ async def test_a_batch_behind_a_takeover_loses_that_partition_only(wide: Stage) 
     owner, new = await wide.session(), await wide.session()
     takeover = new.transaction()
     await takeover.start()
-    await terms.claim(new, Partition(1), uuid4())
+    await terms.claim(new, Partition(1), terms.Owner(uuid4(), "test"))
 
     batch = asyncio.create_task(wide.send(owner, *(entry_of(run, *STARTED) for run in ours)))
     await wide.until_locked()
@@ -285,7 +285,7 @@ async def test_the_programs_sessions_do_not_follow_the_databases_isolation(wide:
     takeover = wide.conn.transaction()
 
     await takeover.start()
-    await terms.claim(wide.conn, run.partition, uuid4())
+    await terms.claim(wide.conn, run.partition, terms.Owner(uuid4(), "test"))
     batch = asyncio.create_task(wide.send(strict, entry_of(run, *STARTED)))
     probe = await wide.session()
     await until_locked(probe)

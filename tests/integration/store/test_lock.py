@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from asyncpg import Connection
@@ -79,30 +79,30 @@ async def link(path: str) -> AsyncIterator[tuple[int, asyncio.Event]]:
 
 @pytest.mark.usefixtures("impatient")
 async def test_the_embedded_feed_serves_alone(own: Connect) -> None:
-    async with OwnerLock(own, exclusive=True):
-        exclusive = await refusal(OwnerLock(own, exclusive=True))
-        shared = await refusal(OwnerLock(own, exclusive=False))
+    async with OwnerLock(own, uuid4(), exclusive=True):
+        exclusive = await refusal(OwnerLock(own, uuid4(), exclusive=True))
+        shared = await refusal(OwnerLock(own, uuid4(), exclusive=False))
 
     assert exclusive == (
         "another orchestrator already serves this database; to share it among processes,"
         " configure Kafka (ORCHESTRATOR_KAFKA_BOOTSTRAP_SERVERS), else stop the other one"
     )
     assert "an orchestrator without Kafka already serves this database" in shared
-    async with OwnerLock(own, exclusive=True):
+    async with OwnerLock(own, uuid4(), exclusive=True):
         pass
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_kafka_processes_share(own: Connect) -> None:
-    async with OwnerLock(own, exclusive=False), OwnerLock(own, exclusive=False):
-        assert "another orchestrator" in await refusal(OwnerLock(own, exclusive=True))
+    async with OwnerLock(own, uuid4(), exclusive=False), OwnerLock(own, uuid4(), exclusive=False):
+        assert "another orchestrator" in await refusal(OwnerLock(own, uuid4(), exclusive=True))
 
 
 async def test_a_start_waits_for_a_predecessor_that_is_dying(own: Connect) -> None:
-    lock = OwnerLock(own, exclusive=True)
+    lock = OwnerLock(own, uuid4(), exclusive=True)
 
     async def start() -> None:
-        async with OwnerLock(own, exclusive=True):
+        async with OwnerLock(own, uuid4(), exclusive=True):
             pass
 
     async with asyncio.timeout(8), asyncio.TaskGroup() as group, lock:
@@ -114,7 +114,7 @@ async def test_a_start_waits_for_a_predecessor_that_is_dying(own: Connect) -> No
 async def test_a_session_that_ends_is_noticed_and_the_lock_taken_again(
     own: Connect, conn: Connection
 ) -> None:
-    async with OwnerLock(own, exclusive=True) as lock:
+    async with OwnerLock(own, uuid4(), exclusive=True) as lock:
         assert not lock.lost.is_set()
         first = await conn.fetchval(HOLDERS)
         await conn.fetchval("SELECT pg_terminate_backend($1)", first)
@@ -133,10 +133,10 @@ async def test_a_session_that_ends_is_noticed_and_the_lock_taken_again(
 async def test_a_lock_that_another_took_meanwhile_is_refused(
     own: Connect, conn: Connection
 ) -> None:
-    async with OwnerLock(own, exclusive=True) as lock:
+    async with OwnerLock(own, uuid4(), exclusive=True) as lock:
         await conn.fetchval("SELECT pg_terminate_backend($1)", await conn.fetchval(HOLDERS))
         await asyncio.wait_for(lock.lost.wait(), 5)
-        async with OwnerLock(own, exclusive=True):
+        async with OwnerLock(own, uuid4(), exclusive=True):
             with pytest.raises(Misconfigured, match="another orchestrator"):
                 await lock.retake()
 
@@ -156,7 +156,7 @@ async def test_a_line_cut_without_a_word_is_noticed_and_our_old_session_ended(
         def connect() -> Awaitable[Connection]:
             return pools.connect(next(places, dsn), application_name="lock")
 
-        async with OwnerLock(connect, exclusive=True) as lock:
+        async with OwnerLock(connect, uuid4(), exclusive=True) as lock:
             old = await conn.fetchval(HOLDERS)
             cut.set()
             await asyncio.wait_for(lock.lost.wait(), 5)
@@ -183,7 +183,7 @@ async def test_a_retake_waits_for_the_database(
             return pools.connect(nobody, application_name="lock") if away[0] else own()
 
         away[0] = False
-        async with OwnerLock(connect, exclusive=True) as lock:
+        async with OwnerLock(connect, uuid4(), exclusive=True) as lock:
             away[0] = True
             await conn.fetchval("SELECT pg_terminate_backend($1)", await conn.fetchval(HOLDERS))
             await asyncio.wait_for(lock.lost.wait(), 5)
@@ -203,7 +203,7 @@ async def test_leaving_gives_the_lock_up_and_raises_what_the_block_raised(
     own: Connect, conn: Connection
 ) -> None:
     with pytest.raises(LookupError):
-        async with OwnerLock(own, exclusive=True):
+        async with OwnerLock(own, uuid4(), exclusive=True):
             raise LookupError
 
     async with asyncio.timeout(5):

@@ -35,6 +35,7 @@ GUIDE = {
     ("get", "/health"): {200},
     ("get", "/health/ready"): {200, 503},
     ("get", "/metrics"): {200},
+    ("get", "/api/v1/system/partitions"): {200, 503},
 }
 
 
