@@ -24,7 +24,7 @@ run: ## Serve on 127.0.0.1:8000, or as ORCHESTRATOR_... variables say
 check: dev ## Format check, linter, types, layers, unit tests
 	$(PY) -m ruff format --check --quiet .
 	$(PY) -m ruff check --quiet .
-	$(PY) -m mypy --strict orchestrator tests scripts $(wildcard bench/*.py)
+	$(PY) -m mypy --strict orchestrator tests scripts bench
 	.venv/bin/lint-imports
 	$(PY) -m pytest -q tests/unit
 
@@ -42,7 +42,7 @@ clients: dev ## Generate and compile clients for Python, TypeScript and Java (ne
 clean: ## Remove what was installed, built and cached here
 	rm -rf .venv .venvs build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache .cache
-	find orchestrator tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find orchestrator tests scripts bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 dev:
 	@scripts/venv .venv -e '.[dev]'

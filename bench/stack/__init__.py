@@ -1,0 +1,1 @@
+"""The parts of a deployment as processes of this machine, without Docker."""
