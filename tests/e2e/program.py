@@ -152,3 +152,22 @@ def running(data_dir: Path, port: int = 0, **settings: object) -> Iterator[Progr
     """Run the program for the length of a `with` block."""
     with Program(data_dir, port=port, **settings) as program:
         yield program
+
+
+def refused(data_dir: Path, *arguments: str, **settings: object) -> str:
+    """Start the program where it cannot run; return its one line."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+    environment |= {"ORCHESTRATOR_DATA_DIR": str(data_dir), "ORCHESTRATOR_PORT": "0"}
+    environment |= {f"ORCHESTRATOR_{k.upper()}": str(v) for k, v in settings.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env=environment | {"ORCHESTRATOR_LOG_LEVEL": "error"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done
+    (line,) = done.stderr.splitlines()
+    return line

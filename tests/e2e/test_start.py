@@ -1,10 +1,7 @@
 """What stands in the way of a start is one clear line, and exit code 2."""
 
-import os
 import re
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +10,7 @@ import pytest
 
 from orchestrator.store import migrate
 from tests.e2e import engine
-from tests.e2e.program import Program
+from tests.e2e.program import Program, refused
 
 pytestmark = pytest.mark.e2e
 
@@ -26,25 +23,6 @@ def data_dir() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="orch-start-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
-
-
-def refused(data_dir: Path, *arguments: str, **settings: object) -> str:
-    """Start the program where it cannot run; return its one line."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
-    environment |= {"ORCHESTRATOR_DATA_DIR": str(data_dir), "ORCHESTRATOR_PORT": "0"}
-    environment |= {f"ORCHESTRATOR_{k.upper()}": str(v) for k, v in settings.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env=environment | {"ORCHESTRATOR_LOG_LEVEL": "error"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2, done
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 @pytest.mark.parametrize(
