@@ -210,6 +210,9 @@ async def _tasks(*work: Awaitable[None]) -> AsyncIterator[asyncio.Future[None]]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # seen: the block's own error says enough
     if failed:
         await failed[0]
 

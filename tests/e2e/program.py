@@ -169,5 +169,7 @@ def refused(data_dir: Path, *arguments: str, **settings: object) -> str:
         check=False,
     )
     assert done.returncode == 2, done
-    (line,) = done.stderr.splitlines()
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    (line,) = lines
     return line

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.agents_under_test.launch import AgentProcess
 from tests.e2e import engine
-from tests.e2e.program import Program
+from tests.e2e.program import Program, refused
 
 PARTITIONS = 16
 
@@ -30,6 +30,10 @@ class Cluster:
         self._started += 1
         folder = self._folder / f"program-{self._started}"
         return self._stack.enter_context(Program(folder, **(self.settings | settings)))  # type: ignore[arg-type]
+
+    def refused(self, **settings: object) -> str:
+        """Start one that cannot run; return its one line."""
+        return refused(self._folder / "refused", **(self.settings | settings))
 
     def programs(self, count: int, **settings: object) -> list[Program]:
         """Start so many, and return once each owns its share of the partitions."""
