@@ -20,9 +20,9 @@ from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
 from orchestrator.api.deps import Check, Deps
 from orchestrator.domain.agent import Agent, Cancellation, TaskRef
+from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import Run, RunId, RunStatus
 from orchestrator.domain.term import Partition, Term
-from orchestrator.feed.hints import Kind
 from orchestrator.settings import Settings
 from orchestrator.store import agents, cancellations, loading, pool, runs, scan, terms
 from orchestrator.store.creation import Created, Creator, NewRun
@@ -40,7 +40,7 @@ class Feed(Protocol):
 
     @property
     def name(self) -> str: ...
-    def publish(self, kind: Kind, run_id: RunId, partition: Partition) -> None: ...
+    def publish(self, hint: Hint) -> None: ...
     async def lags(self) -> Mapping[Partition, int]: ...
 
 
@@ -95,23 +95,21 @@ class Binding:
         async def execute(new: NewRun) -> Created:
             created = await self.creator.create(new)
             self.metrics.runs_accepted.inc()
+            hint = Hint(HintKind.RUN_REQUESTED, created.id, created.partition, _FIRST_SEQ)
             if created.partition not in node:
-                feed.publish(Kind.RUN_REQUESTED, created.id, created.partition)
+                feed.publish(hint)
             elif (run := self._as_created(new, created)) is not None:
                 node.wake(run)
             else:
-                node.request(created.id, created.partition)
+                node.nudge(hint)
             return created
 
-        def changed(kind: Kind) -> Callable[[RunId, Partition], None]:
-            def tell(run_id: RunId, partition: Partition) -> None:
-                if partition in node:
-                    node.nudge(run_id, partition)
-                else:
-                    feed.publish(kind, run_id, partition)
-                watch.wake((run_id,))
-
-            return tell
+        def nudge(hint: Hint) -> None:
+            if hint.partition in node:
+                node.nudge(hint)
+            else:
+                feed.publish(hint)
+            watch.wake((hint.run_id,))
 
         return Deps(
             pool=self.pool,
@@ -119,9 +117,7 @@ class Binding:
             definitions=self.definitions,
             metrics=self.metrics,
             execute=execute,
-            requested=changed(Kind.RUN_REQUESTED),
-            cancelled=changed(Kind.CANCEL_REQUESTED),
-            retried=changed(Kind.RETRY_REQUESTED),
+            nudge=nudge,
             feed=feed.name,
             lags=feed.lags,
             agents_changed=self.directory.forget,

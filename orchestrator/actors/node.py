@@ -16,6 +16,7 @@ from orchestrator.actors.partition_supervisor import PartitionSupervisor
 from orchestrator.actors.ports import Limits, Ports
 from orchestrator.actors.watch import Watch
 from orchestrator.domain.errors import Fenced, Unavailable
+from orchestrator.domain.hint import Hint
 from orchestrator.domain.run import Run, RunId, external_id
 from orchestrator.domain.term import Partition, Term
 from orchestrator.telemetry.metrics import Metrics
@@ -139,38 +140,42 @@ class Node:
             return
         self._start(supervisor, run)
 
-    def request(self, run_id: RunId, partition: Partition) -> None:
-        """Tell that another process created a run here; told twice or late it does no harm."""
-        supervisor = self._open(partition)
-        if supervisor is None or run_id in supervisor:
+    def hint(self, hint: Hint) -> None:
+        """Hear from another process that a run was created, cancelled or retried; maybe long ago.
+
+        A call in flight is not aborted for that: the rows are asked.
+        """
+        supervisor = self._supervisors.get(hint.partition)
+        if supervisor is None:
+            return
+        if hint.run_id not in supervisor:
+            self._take_up(hint.run_id, hint.partition)
+        elif supervisor.seq(hint.run_id) < hint.seq:
+            self._look_now()
+        self._cancellations.wake()
+
+    def nudge(self, hint: Hint) -> None:
+        """Hear from our API that it just created, cancelled or retried a run.
+
+        A look at the rows may have been faster: an actor that was built from them stays.
+        """
+        supervisor = self._supervisors.get(hint.partition)
+        if supervisor is None:
+            return
+        if hint.run_id in supervisor:
+            supervisor.outdated(hint.run_id, hint.seq)
+        else:
+            self._take_up(hint.run_id, hint.partition)
+        self._cancellations.wake()
+
+    def _take_up(self, run_id: RunId, partition: Partition) -> None:
+        """Load the run, if there is room; else it stays a row."""
+        if self._open(partition) is None:
             return
         if self._backlog or self._room() <= 0:
             self._backlog = True
             return
         self.reload(run_id)
-
-    def recheck(self, run_id: RunId, partition: Partition) -> None:
-        """Tell that a run may have been cancelled or retried by another process, now or long ago.
-
-        Whether it was, the rows say: a call in flight is not aborted for an old hint.
-        """
-        supervisor = self._supervisors.get(partition)
-        if supervisor is not None and run_id in supervisor:
-            self._look_now()
-        else:
-            self.request(run_id, partition)
-        self._cancellations.wake()
-
-    def nudge(self, run_id: RunId, partition: Partition) -> None:
-        """Tell that our API changed a run's rows just now: cancelled it, or put it back."""
-        supervisor = self._supervisors.get(partition)
-        if supervisor is None:
-            return
-        if run_id in supervisor:
-            supervisor.moved(run_id)
-        else:
-            self.reload(run_id)
-        self._cancellations.wake()
 
     # -- what supervisors ask ---------------------------------------------------------------------
 

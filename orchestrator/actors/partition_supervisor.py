@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from orchestrator.actors.ports import Limits, Ports
-from orchestrator.actors.run_actor import Left, Phase, RunActor
+from orchestrator.actors.run_actor import Phase, RunActor
 from orchestrator.domain.errors import Fenced, Stale
 from orchestrator.domain.run import Run, RunId, external_id
 from orchestrator.domain.term import Term
@@ -74,6 +74,10 @@ class PartitionSupervisor:
         """Return each active run with the `seq` its actor knows."""
         return ((run_id, child.actor.run.seq) for run_id, child in self._children.items())
 
+    def seq(self, run_id: RunId) -> int:
+        """Return the `seq` that an active run's actor knows."""
+        return self._children[run_id].actor.run.seq
+
     def start(self, run: Run) -> None:
         """Give the run an actor, unless it has one."""
         if run.id in self._children:
@@ -91,23 +95,36 @@ class PartitionSupervisor:
         # A callback, since a task that is cancelled before its first step runs no `finally`.
         task.add_done_callback(partial(self._gone, actor, time.monotonic()))
 
-    def moved(self, run_id: RunId, known_seq: int | None = None) -> None:
-        """Tell an actor that its rows moved; `known_seq`: as long as it still knows just that.
+    def moved(self, run_id: RunId, known_seq: int) -> None:
+        """Tell that a run's rows are no longer at `known_seq`, as a look at them showed.
 
-        An actor that is writing ends after the write, refused or not. One whose call has no durable
-        task id gets a moment to learn it, so that the task can be cancelled at the agent.
+        That may be the actor's own write, which it is making or has made since the look began.
         """
         child = self._children.get(run_id)
-        if child is None or child.actor.doomed:
+        if child is None or child.actor.phase is Phase.WRITING:
             return
-        phase = child.actor.phase
-        if known_seq is not None and (phase is Phase.WRITING or child.actor.run.seq != known_seq):
-            return  # it was the actor's own write that moved them
+        if child.actor.run.seq == known_seq:
+            self._doom(child)
+
+    def outdated(self, run_id: RunId, seq: int) -> None:
+        """Tell that somebody else brought a run's rows to `seq`; nothing to an actor that knows."""
+        child = self._children.get(run_id)
+        if child is not None and child.actor.run.seq < seq:
+            self._doom(child)
+
+    def _doom(self, child: _Child) -> None:
+        """End an actor whose rows moved.
+
+        One that is writing ends after the write, refused or not. One whose call has no durable
+        task id gets a moment to learn it, so that the task can be cancelled at the agent.
+        """
+        if child.actor.doomed:
+            return
         child.actor.doomed = True
-        if phase is Phase.SENDING:
+        if child.actor.phase is Phase.SENDING:
             grace = self._limits.abort_grace.total_seconds()
             asyncio.get_running_loop().call_later(grace, child.task.cancel)
-        elif phase is Phase.DETACHED:
+        elif child.actor.phase is Phase.DETACHED:
             child.task.cancel()
 
     async def end(self, grace: timedelta) -> None:
@@ -164,7 +181,8 @@ class PartitionSupervisor:
         if self._crashes.get(actor.run.id, 0) >= _MAX_CRASHES:
             await actor.fail("the run crashed its actor repeatedly; see the server's log")
             return None
-        return 0.0 if await actor.live() is Left.DOOMED else None
+        await actor.live()
+        return None
 
     def _gone(self, actor: RunActor, born: float, task: asyncio.Task[float | None]) -> None:
         run = actor.run
@@ -173,7 +191,9 @@ class PartitionSupervisor:
             self._crashes.pop(run.id, None)
             self._metrics.run_ended(run.status.value)
             self._metrics.run_seconds.observe(time.monotonic() - born)
-        again = (0.0 if actor.doomed else None) if task.cancelled() else task.result()
+        again = None if task.cancelled() else task.result()
+        if again is None and actor.doomed:  # also one that was told while it was leaving
+            again = 0.0
         self._home.left(run, actor.parked_for)
         if again is not None:
             self._home.reload(run.id, again)

@@ -9,6 +9,7 @@ from aiohttp import web
 from asyncpg import Pool
 
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.hint import Hint
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.store.creation import Created, NewRun
@@ -52,10 +53,7 @@ class Deps:
     definitions: Definitions
     metrics: Metrics
     execute: Callable[[NewRun], Awaitable[Created]]  # durable when it returns; wakes the actor
-    # Hints to the partition's owner, whoever that is; they never wait.
-    requested: Callable[[RunId, Partition], None]
-    cancelled: Callable[[RunId, Partition], None]
-    retried: Callable[[RunId, Partition], None]
+    nudge: Callable[[Hint], None]  # tells the partition's owner, whoever that is; never waits
     agents_changed: Callable[[], None]  # what this process remembers of agents is no longer so
     agent_health: Callable[[Agent], Awaitable[AgentHealth]]
     wait_ended: Callable[[RunId, float], Awaitable[None]]  # until its end, or as long as one may

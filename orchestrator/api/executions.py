@@ -22,6 +22,7 @@ from orchestrator.api.operations import (
 )
 from orchestrator.api.runs import shown
 from orchestrator.api.schemas import ExecuteRequest
+from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import RunStatus, external_id
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import idempotency, pool
@@ -64,7 +65,7 @@ async def _execute_once(
         row, created_now = await idempotency.create_once(conn, new, key, digest, deps.partitions)
     if created_now:
         deps.metrics.runs_accepted.inc()
-        deps.requested(row.id, row.partition)
+        deps.nudge(Hint(HintKind.RUN_REQUESTED, row.id, row.partition, row.seq))
     return row
 
 

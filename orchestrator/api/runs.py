@@ -19,6 +19,7 @@ from orchestrator.api.operations import (
 )
 from orchestrator.api.schemas import CancelRequest, PageQuery, RetryRequest, RunQuery, RunsQuery
 from orchestrator.domain.errors import NotFound
+from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import RunId, RunStatus, external_id, parse_external_id
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import history as stored_history
@@ -75,7 +76,7 @@ async def retry(request: web.Request) -> web.Response:
     parsed = await parse.body(request, RetryRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.retry(conn, run_id)
-    deps.retried(row.id, row.partition)
+    deps.nudge(Hint(HintKind.RETRY_REQUESTED, row.id, row.partition, row.seq))
     return render.answer(shown(row), 202, parsed.warnings)
 
 
@@ -85,7 +86,7 @@ async def cancel(request: web.Request) -> web.Response:
     parsed = await parse.body(request, CancelRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.cancel(conn, run_id, parsed.value.reason or None)
-    deps.cancelled(row.id, row.partition)
+    deps.nudge(Hint(HintKind.CANCEL_REQUESTED, row.id, row.partition, row.seq))
     return render.answer(shown(row), warnings=parsed.warnings)
 
 

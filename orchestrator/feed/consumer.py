@@ -17,9 +17,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetad
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError
 
+from orchestrator.domain.hint import Hint
 from orchestrator.domain.term import Partition
 from orchestrator.feed.cluster import ANSWER_S, AWAY, Cluster
-from orchestrator.feed.hints import Hint, Skip, decode
+from orchestrator.feed.hints import Skip, decode
 from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class Listener:
     """Whom the consumer tells what; both return at once."""
 
     assigned: Callable[[frozenset[Partition]], None]
-    hinted: Callable[[Hint, Partition], None]
+    hinted: Callable[[Hint], None]
 
 
 class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -161,10 +162,10 @@ class Consumer:
                     self._take(record, Partition(tp.partition))
 
     def _take(self, record: Any, partition: Partition) -> None:
-        hint = decode(self._deployment, record.value)
+        hint = decode(self._deployment, partition, record.value)
         if isinstance(hint, Hint):
             self._metrics.hints_received.inc()
-            self._listener.hinted(hint, partition)
+            self._listener.hinted(hint)
             return
         self._metrics.hint_skipped(hint.value)
         if hint is Skip.POISON:

@@ -8,9 +8,8 @@ holds by then ends this process with one clear line.
 import asyncio
 from collections.abc import Mapping
 
-from orchestrator.domain.run import RunId
+from orchestrator.domain.hint import Hint
 from orchestrator.domain.term import Partition
-from orchestrator.feed.hints import Kind
 from orchestrator.feed.owner import Lock, Owner, Patiently, watch_lock
 
 
@@ -36,7 +35,7 @@ class EmbeddedFeed:
             group.create_task(watch_lock(self._lock, self._owner, self._patiently, self._held))
             group.create_task(self._claim_again())
 
-    def publish(self, kind: Kind, run_id: RunId, partition: Partition) -> None:
+    def publish(self, hint: Hint) -> None:
         """Do nothing: there is no other process that could take the run up."""
 
     async def lags(self) -> Mapping[Partition, int]:

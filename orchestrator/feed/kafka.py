@@ -11,11 +11,10 @@ from uuid import UUID
 
 import structlog
 
-from orchestrator.domain.run import RunId
+from orchestrator.domain.hint import Hint
 from orchestrator.domain.term import Partition
 from orchestrator.feed.cluster import ANSWER_S, AWAY, Cluster
 from orchestrator.feed.consumer import Consumer, Listener
-from orchestrator.feed.hints import Hint, Kind
 from orchestrator.feed.owner import Lock, Owner, Patiently, watch_lock
 from orchestrator.feed.ownership import Means, Ownership
 from orchestrator.feed.publisher import Publisher
@@ -51,7 +50,7 @@ class KafkaFeed:
         self._held = asyncio.Event()
         self._publisher = Publisher(cluster, around.deployment, metrics)
         self._consumer = Consumer(
-            cluster, around.deployment, Listener(self._assigned, self._hinted), metrics
+            cluster, around.deployment, Listener(self._assigned, around.owner.hint), metrics
         )
         means = Means(
             prove=self._consumer.prove,
@@ -78,9 +77,9 @@ class KafkaFeed:
             group.create_task(self._ownership.run())
             group.create_task(watch_lock(self._lock, self._owner, self._patiently, self._held))
 
-    def publish(self, kind: Kind, run_id: RunId, partition: Partition) -> None:
+    def publish(self, hint: Hint) -> None:
         """Tell the partition's owner to look at a run; at once, and without a promise."""
-        self._publisher.put(Hint(kind, run_id), partition)
+        self._publisher.put(hint)
 
     async def lags(self) -> Mapping[Partition, int]:
         """Return how many records of each partition its owner has not confirmed; empty if unknown.
@@ -96,9 +95,3 @@ class KafkaFeed:
     def _assigned(self, partitions: frozenset[Partition]) -> None:
         log.info("partitions_assigned", count=len(partitions))
         self._ownership.assign(partitions)
-
-    def _hinted(self, hint: Hint, partition: Partition) -> None:
-        if hint.kind is Kind.RUN_REQUESTED:
-            self._owner.request(hint.run_id, partition)
-        else:
-            self._owner.recheck(hint.run_id, partition)

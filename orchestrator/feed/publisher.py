@@ -10,9 +10,9 @@ from uuid import UUID
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from orchestrator.domain.term import Partition
+from orchestrator.domain.hint import Hint
 from orchestrator.feed.cluster import ANSWER_S, AWAY, Cluster
-from orchestrator.feed.hints import Hint, encode
+from orchestrator.feed.hints import encode
 from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -29,15 +29,15 @@ class Publisher:
         self._cluster = cluster
         self._deployment = deployment
         self._metrics = metrics
-        self._waiting: asyncio.Queue[tuple[Hint, Partition]] = asyncio.Queue(_MAX_WAITING)
+        self._waiting: asyncio.Queue[Hint] = asyncio.Queue(_MAX_WAITING)
 
-    def put(self, hint: Hint, partition: Partition) -> None:
+    def put(self, hint: Hint) -> None:
         """Have a hint sent, or drop it."""
         if not self._cluster.reachable:
             self._metrics.hint_dropped("away")
             return
         try:
-            self._waiting.put_nowait((hint, partition))
+            self._waiting.put_nowait(hint)
         except asyncio.QueueFull:
             self._metrics.hint_dropped("full")
 
@@ -59,8 +59,7 @@ class Publisher:
             async with asyncio.timeout(ANSWER_S):
                 await producer.start()
             while True:
-                hint, partition = await self._waiting.get()
-                await self._send(producer, hint, partition)
+                await self._send(producer, await self._waiting.get())
         finally:
             with suppress(*AWAY):  # it would flush what it has for as long as that takes
                 async with asyncio.timeout(_STOP_S):
@@ -68,13 +67,13 @@ class Publisher:
             with suppress(*AWAY):
                 await producer.client.close()
 
-    async def _send(self, producer: AIOKafkaProducer, hint: Hint, partition: Partition) -> None:
+    async def _send(self, producer: AIOKafkaProducer, hint: Hint) -> None:
         """Hand a hint to the producer; its delivery is not waited for."""
         key, value = encode(self._deployment, hint)
         try:
             async with asyncio.timeout(ANSWER_S):  # its buffer may be full, its metadata missing
                 sent = await producer.send(
-                    self._cluster.config.topic, value, key=key, partition=partition
+                    self._cluster.config.topic, value, key=key, partition=hint.partition
                 )
         except AWAY:
             self._metrics.hint_dropped("refused")

@@ -124,8 +124,8 @@ def test_records_that_are_none_of_ours_doubled_or_late_change_nothing(
     assert program.ended(done)["status"] == "COMPLETED"
     running = engine.execute_many(program, workflow, 20)
 
-    def record(kind: str, run_id: str, v: object = 1) -> bytes:
-        fields = {"v": v, "deployment": deployment, "kind": kind, "run_id": run_id}
+    def record(kind: str, run_id: str, v: int = 1, seq: int = 1_000_000) -> bytes:
+        fields = {"v": v, "deployment": deployment, "kind": kind, "run_id": run_id, "seq": seq}
         return json.dumps(fields).encode()
 
     poison = [b"", b"\xff\x00garbage", b"[]", record("RunRequested", "nobody"), b"x" * 500_000]

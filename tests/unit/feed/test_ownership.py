@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from orchestrator.domain.errors import Unavailable
-from orchestrator.domain.run import RunId
+from orchestrator.domain.hint import Hint
 from orchestrator.domain.term import Partition
 from orchestrator.feed.ownership import Means, Ownership
 from orchestrator.telemetry.metrics import Metrics
@@ -50,8 +50,7 @@ class World:
 
     def suspend(self) -> None: ...
     def resume(self) -> None: ...
-    def request(self, run_id: RunId, partition: Partition) -> None: ...
-    def recheck(self, run_id: RunId, partition: Partition) -> None: ...
+    def hint(self, hint: Hint) -> None: ...
 
     # -- the means --
 
