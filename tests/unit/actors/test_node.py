@@ -91,7 +91,7 @@ async def test_a_retry_that_comes_while_the_old_actor_leaves_needs_no_look() -> 
             await write(*arguments)  # type: ignore[arg-type]
             if world.status(run).ended:
                 world.write = write
-        node.nudge(hint(run, 1))
+                node.nudge(hint(run, world.end(run, RunStatus.PENDING).seq))
 
         world.write = retried_at_once
         world.answer = world.echo
