@@ -12,7 +12,7 @@ import structlog
 
 from orchestrator.actors.ports import OpenCancellation, Ports
 from orchestrator.domain.agent import Cancellation
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import Misconfigured, Unavailable
 from orchestrator.domain.run import external_id
 from orchestrator.domain.term import Partition
 from orchestrator.telemetry.metrics import Metrics
@@ -65,17 +65,30 @@ class Cancellations:
         if not partitions:
             return False
         rows = await self._ports.open_cancellations(partitions, _AT_ONCE)
-        away = False
-        try:
-            async with asyncio.TaskGroup() as group:
-                for row in rows:
-                    group.create_task(self._cancel(row))
-        except* Unavailable:
-            away = True
-        return len(rows) == _AT_ONCE and not away
+        async with asyncio.TaskGroup() as group:
+            done = [group.create_task(self._cancel(row)) for row in rows]
+        return len(rows) == _AT_ONCE and all(task.result() for task in done)
 
-    async def _cancel(self, row: OpenCancellation) -> None:
-        outcome = await self._ask(row)
+    async def _cancel(self, row: OpenCancellation) -> bool:
+        """Work off one row, whatever becomes of the others; False: it stays as it is."""
+        try:
+            await self._conclude(row, await self._outcome(row))
+        except Unavailable:
+            return False
+        return True
+
+    async def _outcome(self, row: OpenCancellation) -> Cancellation:
+        try:
+            return await self._ask(row)
+        except Unavailable:
+            raise
+        except Misconfigured as unusable:  # its secrets were sealed with another key
+            log.warning("task_not_cancelled", agent=row.agent_name, reason=unusable.message)
+        except Exception:
+            log.exception("cancellation_crashed", run_id=external_id(row.run_id))
+        return Cancellation.UNREACHABLE
+
+    async def _conclude(self, row: OpenCancellation, outcome: Cancellation) -> None:
         attempts = row.attempts + 1
         again = (
             outcome in (Cancellation.UNREACHABLE, Cancellation.REQUESTED)

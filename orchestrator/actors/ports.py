@@ -82,7 +82,8 @@ class Ports:
     claim: Callable[[Partition], Awaitable[Term]]
     confirm: Callable[[Sequence[Term]], Awaitable[frozenset[Term]]]
     release: Callable[[Term], Awaitable[None]]
-    # agents: by name, at most a second stale; None when there is no active one
+    # agents: by name, at most a second stale; None when there is no active one; raises
+    # Misconfigured when its secrets do not open
     agent: Callable[[str], Awaitable[Agent | None]]
     send: Callable[[Agent, Call], Awaitable[Output | TaskRef]]
     follow: Callable[[Agent, TaskRef], Awaitable[Output]]

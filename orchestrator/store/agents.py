@@ -93,14 +93,18 @@ async def get(conn: Conn, agent_id: AgentId) -> AgentRow:
 
 
 async def opened(conn: Conn, sealer: Sealer, agent_id: AgentId) -> Agent:
-    """Return an agent of any status, ready to be called; raise `NotFound`."""
-    return _open(sealer, await _fetch(conn, agent_id))
+    """Return an agent of any status, ready to be called; raise `NotFound`, or `Unavailable`."""
+    row = await _fetch(conn, agent_id)
+    return _agent(row, _secrets(sealer, row["auth_sealed"]))
 
 
 async def get_active(conn: Conn, sealer: Sealer, name: str) -> Agent | None:
-    """Return the active agent of that name, ready to be called."""
+    """Return the active agent of that name, ready to be called.
+
+    Raises `Misconfigured` for secrets that do not open: waiting would not mend that.
+    """
     row = await conn.fetchrow(SQL["get_active"], name)
-    return None if row is None else _open(sealer, row)
+    return None if row is None else _agent(row, _opened(sealer, row["auth_sealed"]))
 
 
 async def active_names(conn: Conn, names: Sequence[str]) -> set[str]:
@@ -179,23 +183,25 @@ def _seal(sealer: Sealer, auth_config: Mapping[str, Any]) -> bytes | None:
 
 
 def _secrets(sealer: Sealer, sealed: bytes | None) -> Mapping[str, Any]:
-    """Open what was sealed; without its key this agent cannot be called now, but another time."""
-    if sealed is None:
-        return {}
+    """Open what was sealed; without its key a request cannot be served now, but another time."""
     try:
-        return sealer.open(sealed)
+        return _opened(sealer, sealed)
     except Misconfigured as wrong:
         raise Unavailable(wrong.message) from wrong
 
 
-def _open(sealer: Sealer, row: Record) -> Agent:
+def _opened(sealer: Sealer, sealed: bytes | None) -> Mapping[str, Any]:
+    return {} if sealed is None else sealer.open(sealed)
+
+
+def _agent(row: Record, auth_config: Mapping[str, Any]) -> Agent:
     return Agent(
         id=AgentId(row["id"]),
         name=row["name"],
         url=row["url"],
         description=row["description"],
         auth_type=AuthType(row["auth_type"]),
-        auth_config=_secrets(sealer, row["auth_sealed"]),
+        auth_config=auth_config,
         timeout=timedelta(milliseconds=row["timeout_ms"]),
         retry=_policy(row),
         status=AgentStatus(row["status"]),

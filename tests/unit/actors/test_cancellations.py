@@ -12,6 +12,7 @@ import pytest
 from orchestrator.actors.cancellations import Cancellations
 from orchestrator.actors.ports import Ports
 from orchestrator.domain.agent import Agent, Cancellation, TaskRef
+from orchestrator.domain.errors import Misconfigured, Unavailable
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.telemetry.metrics import Metrics
@@ -30,32 +31,35 @@ class Row:
 
 
 class World:
-    def __init__(self, answer: Cancellation, row: Row) -> None:
+    def __init__(self, answer: Cancellation, *rows: Row) -> None:
         self.answer = answer
-        self.rows = [row]
-        self.settled: Cancellation | None = None
-        self.postponed: timedelta | None = None
-        self.over = asyncio.Event()
+        self.rows = list(rows)
+        self.settled: dict[str, Cancellation] = {}
+        self.postponed: dict[str, timedelta] = {}
+        self.raises: dict[str, Exception] = {}  # by agent, when it is looked up
 
     async def open(self, _: Sequence[Partition], __: int) -> list[Row]:
-        rows, self.rows = self.rows, []
-        return rows
+        done = self.settled.keys() | self.postponed.keys()
+        return [row for row in self.rows if row.message_id not in done]
 
-    async def agent(self, _: str) -> Any:
+    async def agent(self, name: str) -> Any:
+        if (error := self.raises.get(name)) is not None:
+            raise error
+        await asyncio.sleep(0)
         return object()
 
     async def cancel(self, _: Agent, __: TaskRef) -> Cancellation:
+        await asyncio.sleep(0)
         return self.answer
 
-    async def settle(self, _: RunId, __: str, outcome: Cancellation) -> None:
-        self.settled = outcome
-        self.over.set()
+    async def settle(self, _: RunId, message_id: str, outcome: Cancellation) -> None:
+        self.settled[message_id] = outcome
 
-    async def postpone(self, _: RunId, __: str, delay: timedelta) -> None:
-        self.postponed = delay
-        self.over.set()
+    async def postpone(self, _: RunId, message_id: str, delay: timedelta) -> None:
+        self.postponed[message_id] = delay
 
-    async def work(self) -> None:
+    async def work(self, rows: int = 1) -> None:
+        """Work until so many rows were settled or postponed."""
         unused: Any = None
         ports = Ports(
             open_cancellations=self.open,
@@ -79,12 +83,14 @@ class World:
                 unused,
             ),
         )
-        working = asyncio.create_task(
-            Cancellations(ports, lambda: (Partition(0),), Metrics("1")).run()
-        )
+        working = Cancellations(ports, lambda: (Partition(0),), Metrics("1"))
+        task = asyncio.create_task(working.run())
         async with asyncio.timeout(5):
-            await self.over.wait()
-        working.cancel()
+            while len(self.settled) + len(self.postponed) < rows:
+                assert not task.done(), task.exception()
+                working.wake()
+                await asyncio.sleep(0.001)
+        task.cancel()
 
 
 @pytest.mark.parametrize(
@@ -96,8 +102,8 @@ async def test_a_clear_answer_settles_it(answer: Cancellation) -> None:
 
     await world.work()
 
-    assert world.settled is answer
-    assert world.postponed is None
+    assert world.settled == {"m": answer}
+    assert not world.postponed
 
 
 @pytest.mark.parametrize(
@@ -116,8 +122,8 @@ async def test_what_may_change_is_asked_again_later(
 
     await world.work()
 
-    assert world.postponed == timedelta(seconds=delay)
-    assert world.settled is None
+    assert world.postponed == {"m": timedelta(seconds=delay)}
+    assert not world.settled
 
 
 @pytest.mark.parametrize(
@@ -134,4 +140,29 @@ async def test_it_is_given_up_in_the_end(
 
     await world.work()
 
-    assert world.settled is settled
+    assert world.settled == {"m": settled}
+
+
+@pytest.mark.parametrize(
+    "error", [Misconfigured("sealed with another key"), RuntimeError("a fault of ours")]
+)
+async def test_one_that_cannot_be_asked_for_holds_no_other_up(error: Exception) -> None:
+    world = World(Cancellation.CONFIRMED, Row(agent_name="bad", message_id="bad"), Row())
+    world.raises = {"bad": error}
+
+    await world.work(2)
+
+    assert world.postponed == {"bad": timedelta(seconds=1)}
+    assert world.settled == {"m": Cancellation.CONFIRMED}
+
+
+async def test_an_absent_database_leaves_a_row_as_it_is_and_the_others_are_done() -> None:
+    world = World(Cancellation.CONFIRMED, Row(agent_name="away", message_id="away"), Row())
+    world.raises = {"away": Unavailable("away")}
+
+    await world.work()
+    assert not world.postponed
+
+    world.raises = {}
+    await world.work(2)
+    assert world.settled == dict.fromkeys(("m", "away"), Cancellation.CONFIRMED)

@@ -22,7 +22,7 @@ from orchestrator.domain.agent import (
     Output,
     TaskRef,
 )
-from orchestrator.domain.errors import CallFailed, Poisoned, Stale, Unavailable
+from orchestrator.domain.errors import CallFailed, Misconfigured, Poisoned, Stale, Unavailable
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import Run, RunId, RunStatus, StepExecution, StepPath, StepStatus
@@ -321,6 +321,20 @@ async def test_an_agent_that_is_gone_fails_the_step_before_any_call() -> None:
     await actor.live()
 
     assert actor.run.error == "Step 'one' failed: Agent 'a' not found or inactive"
+
+
+async def test_secrets_that_do_not_open_fail_the_step_with_the_reason() -> None:
+    world = World(echo)
+    actor = world.actor(a_run())
+
+    async def look_up(_: str) -> Agent | None:
+        raise Misconfigured("sealed with another key")
+
+    object.__setattr__(actor._ports, "agent", look_up)
+    await actor.live()
+
+    assert actor.run.error == "Step 'one' failed: sealed with another key"
+    assert not any(done.startswith("call") for done in world.done)
 
 
 async def test_an_agent_is_looked_up_again_once_the_database_is_back(
