@@ -99,10 +99,12 @@ class Lanes(Generic[W]):
                 queue.taken = []
         finally:
             queue.close()
-            # Before anybody hears of it: a body that ends by it cancels this task, and its error
-            # would be lost.
-            await session.close()
-            queue.fail()
+            try:
+                await session.close()
+            finally:
+                # Last of all: whoever is told may end the body, and that would cancel this task
+                # before its own error is out.
+                queue.fail()
 
 
 class _Queue(Generic[W]):
