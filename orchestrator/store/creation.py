@@ -24,6 +24,7 @@ from orchestrator.store.session import (
     once,
     pause,
     refuses_value,
+    using,
 )
 
 SQL = queries.load("creation")
@@ -157,11 +158,12 @@ async def _insert(
     arguments = [*map(list, columns), partitions]
     for attempt in range(_REPEATS):
         try:
-            return await once(session, SQL["create"], *arguments)
-        except asyncpg.CheckViolationError as error:
-            if not finds_no_part(error) or attempt == _REPEATS - 1:
-                raise
-            await parts.ensure(await session.conn(), days_ahead=1)
+            try:
+                return await once(session, SQL["create"], *arguments)
+            except asyncpg.CheckViolationError as error:
+                if not finds_no_part(error):
+                    raise
+                await using(session, parts.ensure_soon)
         except Unavailable as away:
             if not may_repeat(away):
                 raise

@@ -65,7 +65,7 @@ async def _create(
         except asyncpg.CheckViolationError as error:
             if not finds_no_part(error):
                 raise
-            await parts.ensure(conn, days_ahead=1)
+            await parts.ensure_soon(conn)
             row = await conn.fetchrow(SQL["create"], *arguments)
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if refuses_value(error):

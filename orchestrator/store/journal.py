@@ -19,16 +19,10 @@ from orchestrator.domain.errors import Fenced, Poisoned, Stale
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.run import external_id
 from orchestrator.domain.term import Term
-from orchestrator.store import parts, queries
+from orchestrator.store import queries
 from orchestrator.store.journal_rows import Columns, size
 from orchestrator.store.lanes import Bounds, Lanes
-from orchestrator.store.session import (
-    Connect,
-    Session,
-    finds_no_part,
-    patiently,
-    refuses_value,
-)
+from orchestrator.store.session import Connect, Session, patiently, refuses_value
 
 SQL = queries.load("journal")
 
@@ -108,16 +102,14 @@ class Journal:
         try:
             await self._write(session, batch)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, UnicodeError) as error:
-            if finds_no_part(error) and await _make_parts(session, batch):
-                await self._commit(session, batch)
-            elif not refuses_value(error):
+            if not refuses_value(error):
                 raise
-            elif len(batch) == 1:
+            if len(batch) == 1:
                 _refuse(batch[0], Poisoned(_reason(error)))
-            else:
-                middle = len(batch) // 2
-                await self._commit(session, batch[:middle])
-                await self._commit(session, batch[middle:])
+                return
+            middle = len(batch) // 2
+            await self._commit(session, batch[:middle])
+            await self._commit(session, batch[middle:])
 
     async def _write(self, session: Session, batch: Sequence[_Write]) -> None:
         columns = Columns()
@@ -159,10 +151,3 @@ def _refuse(write: _Write, error: Exception) -> None:
 def _reason(error: Exception) -> str:
     # PostgreSQL's own sentence, without the details, which may show the value.
     return str(error) if isinstance(error, UnicodeError) else str(error.args[0])
-
-
-async def _make_parts(session: Session, batch: Sequence[_Write]) -> bool:
-    """Make the parts of the batch's runs; False if all were there."""
-    conn = await session.conn()
-    made = [await parts.ensure_for(conn, write.key) for write in batch]
-    return any(made)

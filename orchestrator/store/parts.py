@@ -6,7 +6,6 @@ number of processes may call these at any time.
 """
 
 from datetime import date
-from uuid import UUID
 
 import asyncpg
 import structlog
@@ -28,14 +27,12 @@ async def ensure(conn: Conn, days_ahead: int = DAYS_AHEAD) -> int:
     return made
 
 
-async def ensure_for(conn: Conn, run_id: UUID) -> bool:
-    """Make the part that `run_id` belongs in; False if it was there.
+async def ensure_soon(conn: Conn) -> None:
+    """Make what an INSERT needs that found no part: today's, and tomorrow's for one at midnight.
 
-    An INSERT that finds no part (SQLSTATE 23514) calls this, outside its failed transaction, and
-    is repeated.
+    Such an INSERT (SQLSTATE 23514) calls this outside its failed transaction, and is repeated.
     """
-    made: bool = await conn.fetchval(SQL["ensure_for"], run_id)
-    return made
+    await ensure(conn, days_ahead=1)
 
 
 async def drop_before(conn: Conn, day: date) -> list[date]:

@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import structlog
@@ -17,6 +17,7 @@ from orchestrator.store.pool import translating
 log = structlog.get_logger(__name__)
 
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
+R = TypeVar("R")
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 2.0
@@ -67,10 +68,23 @@ class Session:
 
 
 async def once(session: Session, statement: str, *args: Any) -> list[asyncpg.Record]:
-    """Run a statement; a lost connection is `Unavailable`, and is given up."""
+    """Run a prepared statement; a lost connection is `Unavailable`, and is given up."""
+    with _giving_up(session):
+        return await session.fetch(statement, *args)
+
+
+async def using(session: Session, work: Callable[[Connection], Awaitable[R]]) -> R:
+    """Do `work` on the session's connection; a lost one is `Unavailable`, and is given up."""
+    with _giving_up(session):
+        return await work(await session.conn())
+
+
+@contextmanager
+def _giving_up(session: Session) -> Iterator[None]:
+    """Give a connection up that did not answer: it may never do so, and not say that it is gone."""
     try:
         with translating():
-            return await session.fetch(statement, *args)
+            yield
     except Unavailable as away:
         if not may_repeat(away):
             session.drop()

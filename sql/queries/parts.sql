@@ -5,9 +5,6 @@
 SELECT count(*) FILTER (WHERE ensure_run_day((clock_timestamp() AT TIME ZONE 'UTC')::date + ahead))
 FROM generate_series(0, $1::int) AS ahead
 
--- name: ensure_for
-SELECT ensure_run_day(run_day($1::uuid))
-
 -- name: days_before
 -- The days that have parts, before $1. Oldest first.
 SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day

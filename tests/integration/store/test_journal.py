@@ -165,7 +165,6 @@ async def test_a_text_that_cannot_even_be_sent_is_refused_too(stage: Stage) -> N
         )
 
     assert isinstance(refused, Poisoned)
-    assert refused.message == "surrogates not allowed"
     assert wrote is None
 
 

@@ -39,6 +39,11 @@ async def today(conn: Connection) -> datetime:
     return now.astimezone(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
+async def make_part_for(conn: Connection, run: UUID) -> bool:
+    """Make the part that a run belongs in; False if it was there."""
+    return bool(await conn.fetchval("SELECT ensure_run_day(run_day($1))", run))
+
+
 @pytest.fixture
 async def each(each_dsn: str) -> AsyncIterator[Connection]:
     conn = await pools.connect(each_dsn, application_name="test")
@@ -128,9 +133,9 @@ async def test_an_insert_that_finds_no_part_can_make_it(each: Connection) -> Non
     with pytest.raises(asyncpg.CheckViolationError):
         await each.fetchval(INSERT, run, "PENDING")
 
-    assert await parts.ensure_for(each, run)
+    assert await make_part_for(each, run)
 
-    assert not await parts.ensure_for(each, run)
+    assert not await make_part_for(each, run)
     assert await each.fetchval(INSERT, run, "PENDING")
     assert await each.fetchval(STEP, run)
     assert await each.fetchval(EVENT, run)
@@ -143,7 +148,7 @@ async def test_a_part_can_be_made_while_runs_are_written(
     async with writer.transaction():
         await writer.fetchval(INSERT, an_id(await today(conn)), "PENDING")
 
-        assert await parts.ensure_for(conn, an_id(await today(conn) + timedelta(days=5)))
+        assert await make_part_for(conn, an_id(await today(conn) + timedelta(days=5)))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ async def test_a_part_can_be_made_while_runs_are_written(
 async def test_ids_that_are_no_uuid7_of_our_days_have_a_place(each: Connection, text: str) -> None:
     run = UUID(text)
 
-    assert not await parts.ensure_for(each, run)
+    assert not await make_part_for(each, run)
 
     assert await each.fetchval(INSERT, run, "PENDING") in ("run_past", "run_far")
     assert await each.fetchval(STEP, run)
@@ -208,7 +213,7 @@ async def days_with_runs(conn: Connection, *ahead_and_status: tuple[int, str]) -
     days = []
     for ahead, status in ahead_and_status:
         run = an_id(noon + timedelta(days=ahead))
-        await parts.ensure_for(conn, run)
+        await make_part_for(conn, run)
         await conn.fetchval(INSERT, run, status)
         await conn.fetchval(STEP, run)
         await conn.fetchval(EVENT, run)
