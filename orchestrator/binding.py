@@ -29,7 +29,7 @@ from orchestrator.store.creation import Created, Creator, NewRun
 from orchestrator.store.definitions import Definitions
 from orchestrator.store.journal import Journal
 from orchestrator.store.sealing import Sealer
-from orchestrator.store.session import Session
+from orchestrator.store.session import Session, using
 from orchestrator.telemetry.metrics import Metrics
 
 _FIRST_SEQ = 1  # a new run has one event: RunCreated
@@ -160,8 +160,7 @@ class Binding:
     async def _scan(
         self, partitions: Sequence[Partition], active: Mapping[RunId, int], limit: int
     ) -> scan.Scan:
-        with pool.translating():
-            return await scan.scan(await self.looking.conn(), partitions, active, limit)
+        return await using(self.looking, lambda conn: scan.scan(conn, partitions, active, limit))
 
     async def _claim(self, partition: Partition) -> Term:
         async with pool.acquire(self.pool) as conn:

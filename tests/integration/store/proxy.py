@@ -1,11 +1,20 @@
 """A way to PostgreSQL that can be cut: what was sent may have arrived, and nobody is told."""
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 _PORT = 5432
+
+
+@dataclass
+class _Line:
+    """What passes on the connections that were opened together."""
+
+    answers: bool = True
+    requests: bool = True
 
 
 class Proxy:
@@ -16,7 +25,8 @@ class Proxy:
         self._socket = parse_qs(parts.query)["host"][0] + f"/.s.PGSQL.{_PORT}"
         self._parts = parts
         self._writers: list[asyncio.StreamWriter] = []
-        self._answers = self._requests = self._open = True
+        self._line = _Line()
+        self._open = True
         self.swallowed = asyncio.Event()
         self.refused = asyncio.Event()
         self.dsn = ""
@@ -37,18 +47,22 @@ class Proxy:
 
     def swallow_answers(self) -> None:
         """From now on pass on what is sent, and nothing that is answered."""
-        self._answers = False
+        self._line.answers = False
 
     def swallow_requests(self) -> None:
         """From now on pass on nothing that is sent."""
-        self._requests = False
+        self._line.requests = False
+
+    def pass_new(self) -> None:
+        """Leave the connections that are open as they are; new ones work."""
+        self._line = _Line()
 
     def cut(self) -> None:
         """Break every connection; new ones work again."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
-        self._answers = self._requests = True
+        self._line = _Line()
 
     def refuse(self) -> None:
         """Break every connection, old and new."""
@@ -65,10 +79,11 @@ class Proxy:
             return
         answers, requests = await asyncio.open_unix_connection(self._socket)
         self._writers += [writer, requests]
+        line = self._line
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_requests(reader, requests))
-                group.create_task(self._pass_answers(answers, writer))
+                group.create_task(self._pass_requests(line, reader, requests))
+                group.create_task(self._pass_answers(line, answers, writer))
         except* (ConnectionError, OSError):
             pass
         finally:
@@ -76,19 +91,19 @@ class Proxy:
             writer.transport.abort()
 
     async def _pass_requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while data := await reader.read(65_536):
-            if self._requests:
+            if line.requests:
                 writer.write(data)
             else:
                 self.swallowed.set()
         writer.transport.abort()
 
     async def _pass_answers(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while data := await reader.read(65_536):
-            if self._answers:
+            if line.answers:
                 writer.write(data)
         writer.transport.abort()
