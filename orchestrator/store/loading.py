@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from asyncpg import Record
 
@@ -13,8 +14,12 @@ from orchestrator.domain.term import Partition, Term
 from orchestrator.store import queries
 from orchestrator.store.definitions import Definitions
 from orchestrator.store.pool import Conn
+from orchestrator.store.session import refuses_value
 
 SQL = queries.load("loading")
+
+# What reading a run's rows may raise, whatever is wrong with them.
+_WRONG = (ValueError, TypeError, LookupError, OverflowError, RecursionError, NotFound, Refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,43 @@ async def load(conn: Conn, definitions: Definitions, ids: Sequence[RunId]) -> Lo
     """Rebuild runs of any status; those that cannot be rebuilt are reported with the reason."""
     if not ids:
         return Loaded((), ())
+    try:
+        rows = await conn.fetch(SQL["load"], list(ids), min(ids), max(ids))
+    except Exception as wrong:
+        if not _is_unreadable(wrong):
+            raise
+        return await _load_apart(conn, definitions, ids, wrong)
     runs: list[Run] = []
     corrupt: list[Corrupt] = []
-    for row in await conn.fetch(SQL["load"], list(ids), min(ids), max(ids)):
+    for row in rows:
         try:
             runs.append(await _run(conn, definitions, row))
-        except (ValueError, NotFound, Refused) as wrong:
-            reason = f"the run's rows cannot be used: {wrong}"
-            corrupt.append(Corrupt(RunId(row["id"]), Partition(row["partition"]), reason))
+        except _WRONG as wrong:
+            corrupt.append(_corrupt(row["id"], row["partition"], wrong))
     return Loaded(tuple(runs), tuple(corrupt))
+
+
+async def _load_apart(
+    conn: Conn, definitions: Definitions, ids: Sequence[RunId], wrong: Exception
+) -> Loaded:
+    """Load halves of what cannot be read at once, until what cannot be read stands alone."""
+    if len(ids) == 1:
+        partition = await conn.fetchval(SQL["partition"], ids[0])
+        return Loaded((), (_corrupt(ids[0], partition, wrong),))
+    middle = len(ids) // 2
+    one = await load(conn, definitions, ids[:middle])
+    other = await load(conn, definitions, ids[middle:])
+    return Loaded(one.runs + other.runs, one.corrupt + other.corrupt)
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether PostgreSQL cannot read a row, or asyncpg a value (a time beyond Python's)."""
+    return refuses_value(error) or isinstance(error, ValueError | OverflowError)
+
+
+def _corrupt(run_id: UUID, partition: int, wrong: Exception) -> Corrupt:
+    reason = f"the run's rows cannot be used: {wrong}"
+    return Corrupt(RunId(run_id), Partition(partition), reason)
 
 
 async def fail_corrupt(conn: Conn, run_id: RunId, term: Term, reason: str) -> None:
@@ -55,7 +88,8 @@ async def fail_corrupt(conn: Conn, run_id: RunId, term: Term, reason: str) -> No
     Fenced like the journal's statement, and in the database since there is no `Run` to decide on.
     A run that has ended meanwhile is left alone.
     """
-    if not await conn.fetchval(SQL["fail_corrupt"], run_id, reason, term.partition, term.epoch):
+    told = reason.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    if not await conn.fetchval(SQL["fail_corrupt"], run_id, told, term.partition, term.epoch):
         raise Fenced(f"term {term.epoch} of partition {term.partition} is over")
 
 

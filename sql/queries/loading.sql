@@ -17,5 +17,9 @@ SELECT r.id, r.partition, r.workflow_id, r.workflow_version, r.input, r.status, 
 FROM (SELECT clock_timestamp() AS now) m, run r
 WHERE r.id = ANY($1::uuid[]) AND r.id BETWEEN $2::uuid AND $3::uuid
 
+-- name: partition
+-- Of a run whose rows cannot be read.
+SELECT partition FROM run WHERE id = $1
+
 -- name: fail_corrupt
 SELECT fail_run($1::uuid, $2::text, $3::int, $4::bigint)
