@@ -13,7 +13,7 @@ import structlog
 
 from orchestrator.actors.cancellations import Cancellations
 from orchestrator.actors.partition_supervisor import PartitionSupervisor
-from orchestrator.actors.ports import Limits, Ports
+from orchestrator.actors.ports import Corrupt, Limits, Ports
 from orchestrator.actors.watch import Watch
 from orchestrator.domain.errors import Fenced, Unavailable
 from orchestrator.domain.hint import Hint
@@ -282,14 +282,23 @@ class Node:
                 continue
             self._start(supervisor, run)
         for corrupt in loaded.corrupt:
-            supervisor = self._open(corrupt.partition)
-            if supervisor is not None:
-                run_id = external_id(corrupt.run_id)
-                log.error("run_corrupt", run_id=run_id, reason=corrupt.reason)
-                try:
-                    await self._ports.fail_corrupt(corrupt.run_id, supervisor.term, corrupt.reason)
-                except Fenced:
-                    self.term_over(supervisor.term)
+            await self._fail(corrupt)
+
+    async def _fail(self, corrupt: Corrupt) -> None:
+        """Fail a run whose rows cannot be used; one that cannot even be failed harms no other."""
+        supervisor = self._open(corrupt.partition)
+        if supervisor is None:
+            return
+        run_id = external_id(corrupt.run_id)
+        log.error("run_corrupt", run_id=run_id, reason=corrupt.reason)
+        try:
+            await self._ports.fail_corrupt(corrupt.run_id, supervisor.term, corrupt.reason)
+        except Fenced:
+            self.term_over(supervisor.term)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("run_not_failed", run_id=run_id)
 
     def _start(self, supervisor: PartitionSupervisor, run: Run) -> None:
         if run.id not in supervisor:

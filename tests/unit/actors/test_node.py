@@ -7,7 +7,7 @@ from datetime import timedelta
 from orchestrator.domain.agent import TaskRef
 from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import Run, RunStatus, StepExecution, StepPath, StepStatus
-from tests.unit.actors.world import LIMITS, P0, World, a_run
+from tests.unit.actors.world import LIMITS, P0, Bad, World, a_run
 
 ONE = StepPath("one")
 
@@ -96,3 +96,27 @@ async def test_a_retry_that_comes_while_the_old_actor_leaves_needs_no_look() -> 
         world.write = retried_at_once
         world.answer = world.echo
         await world.until(lambda: len(world.calls) == 2)
+
+
+async def test_a_run_whose_rows_cannot_be_used_is_failed_and_the_others_go_on() -> None:
+    world, good, bad = World(), a_run(1), a_run(2)
+    world.answer = world.echo
+    world.add(good, bad)
+    world.bad[bad.id] = Bad(bad.id, P0)
+
+    async with world.node():
+        await world.until(lambda: world.status(good) is RunStatus.COMPLETED)
+        await world.until(lambda: world.status(bad) is RunStatus.FAILED)
+
+
+async def test_a_run_that_cannot_even_be_failed_harms_no_other() -> None:
+    world, good, bad = World(), a_run(2), a_run(1)
+    world.answer = world.echo
+    world.fail_corrupt_raises = RuntimeError("its page is broken")
+    world.add(bad)
+    world.bad[bad.id] = Bad(bad.id, P0)
+
+    async with world.node():
+        await world.until(lambda: world.loads > 2)
+        world.add(good)
+        await world.until(lambda: world.status(good) is RunStatus.COMPLETED)
