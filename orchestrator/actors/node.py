@@ -275,7 +275,10 @@ class Node:
         loaded = await self._ports.load([r for r in run_ids if not self._is_active(r)])
         for run in loaded.runs:
             supervisor = self._open(run.partition)
-            if run.status.ended or supervisor is None:
+            if supervisor is None:
+                continue
+            if run.status.ended:
+                supervisor.forget(run.id)
                 continue
             if self._room() <= 0:
                 self._backlog = True

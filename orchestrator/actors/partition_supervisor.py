@@ -143,6 +143,10 @@ class PartitionSupervisor:
         if tasks:
             await asyncio.wait(tasks, timeout=within.total_seconds())
 
+    def forget(self, run_id: RunId) -> None:
+        """Forget the crashes of a run that somebody else has ended."""
+        self._crashes.pop(run_id, None)
+
     def _detach(self) -> None:
         for child in self._children.values():
             if child.actor.phase is Phase.DETACHED:

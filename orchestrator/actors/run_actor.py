@@ -232,6 +232,8 @@ class RunActor:
         if wait > self._limits.park_after.total_seconds():
             self.parked_for = timedelta(seconds=wait)
             return _Finished(Left.PARKED)
+        if self._draining():
+            return _Finished(Left.HELD)  # its due time is durable
         await asyncio.sleep(wait)
         return DeadlineReached(path) if wait == left else BackoffOver(path, attempt)
 

@@ -93,6 +93,7 @@ class World:
     """What the database says and the agents do; a test changes it behind the node's back."""
 
     limits: Limits = LIMITS
+    retry: RetryPolicy = AGENT.retry
     rows: dict[RunId, Run] = field(default_factory=dict)
     bad: dict[RunId, Bad] = field(default_factory=dict)
     waiting: dict[RunId, timedelta] = field(default_factory=dict)  # parked runs, and for how long
@@ -238,7 +239,7 @@ class World:
         self.released.append(term)
 
     async def _agent(self, _: str) -> Agent:
-        return AGENT
+        return replace(AGENT, retry=self.retry)
 
     async def _send(self, _: Agent, call: Call) -> Output | TaskRef:
         self.calls.append(call)
