@@ -7,10 +7,11 @@ outside tells an actor one thing only: your rows moved. It then ends and is rebu
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from typing import TypeVar
 
 import structlog
 
@@ -56,6 +57,7 @@ from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _DATABASE_PAUSE_S = 0.5
 
 
@@ -243,7 +245,7 @@ class RunActor:
         """Call the step's agent, or follow its task, and turn what came of it into a command."""
         name = self.run.definition.steps[path].agent_name
         try:
-            agent = await self._look_up(name)
+            agent = await _patiently(lambda: self._ports.agent(name))
             why = f"Agent '{name}' not found or inactive"
         except Misconfigured as unusable:  # its secrets were sealed with another key
             agent, why = None, unusable.message
@@ -261,18 +263,11 @@ class RunActor:
         self._metrics.call("answered", time.perf_counter() - started)
         if isinstance(answer, TaskRef):
             if self._is_doomed():  # cancelled meanwhile: what is to be cancelled is known now
-                await self._ports.learn_task(self.run.id, self._message_id(path), answer)
+                message = self._message_id(path)
+                await _patiently(lambda: self._ports.learn_task(self.run.id, message, answer))
             return RecordTask(path, attempt, answer)
         self._answer = answer
         return CompleteStep(path, attempt, answer.value)
-
-    async def _look_up(self, name: str) -> Agent | None:
-        """Find the agent as it is registered now; wait while the database is away."""
-        while True:
-            try:
-                return await self._ports.agent(name)
-            except Unavailable:
-                await asyncio.sleep(_DATABASE_PAUSE_S)
 
     async def _ask(self, agent: Agent, effect: CallAgent | FollowTask) -> Output | TaskRef:
         if isinstance(effect, FollowTask):
@@ -309,6 +304,15 @@ class RunActor:
     def _loop_deadline(self, path: StepPath) -> float | None:
         left = self._deadline(path) - time.monotonic()
         return None if left == float("inf") else asyncio.get_running_loop().time() + left
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, again and again while the database is away; the caller's time bounds it."""
+    while True:
+        try:
+            return await ask()
+        except Unavailable:
+            await asyncio.sleep(_DATABASE_PAUSE_S)
 
 
 def _without_starts(decision: Decision) -> Decision:

@@ -313,6 +313,32 @@ async def test_a_doomed_call_that_learns_its_task_leaves_it_to_be_cancelled() ->
     assert world.learned == [TaskRef("t1", None)]
 
 
+async def test_a_task_to_be_cancelled_is_noted_once_the_database_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestrator.actors.run_actor._DATABASE_PAUSE_S", 0.0)
+    world = World(echo)
+    actor = world.actor(a_run())
+    away = [Unavailable("away"), Unavailable("still away")]
+
+    async def task(_: Call) -> TaskRef:
+        actor.doomed = True
+        world.refusals = {1: Stale("cancelled")}
+        return TaskRef("t1", None)
+
+    async def learn(run_id: RunId, message_id: str, learned: TaskRef) -> None:
+        if away:
+            raise away.pop()
+        await world.learn(run_id, message_id, learned)
+
+    world._answer = task
+    object.__setattr__(actor._ports, "learn_task", learn)
+
+    with pytest.raises(Stale):
+        await actor.live()
+    assert world.learned == [TaskRef("t1", None)]
+
+
 async def test_an_agent_that_is_gone_fails_the_step_before_any_call() -> None:
     world = World(echo)
     world.known_agent = None
