@@ -46,6 +46,7 @@ _SESSION = {
 # SQLSTATEs, or their beginnings, that say "not now": connection, rights and database gone, no
 # resources, shut down, cancelled by a timeout, lock not to be had, read-only standby, deadlock.
 NOT_NOW = ("08", "28", "3D000", "40001", "40P01", "53", "55P03", "57", "58", "25006")
+_CLOSED = "Database connection failed: Connection closed"
 _IN_MESSAGE = re.compile(r"\[Errno (-?\d+)\]")
 
 
@@ -108,7 +109,11 @@ def translating() -> Iterator[None]:
     except asyncpg.InterfaceError as error:
         if not _connection_is_gone(error):
             raise
-        raise Unavailable("Database connection failed: Connection closed") from error
+        raise Unavailable(_CLOSED) from error
+    except asyncpg.InternalClientError as error:
+        # asyncpg has lost the thread: the server's last words are read and its hanging up is not
+        # yet, or an answer is still to come to somebody who gave up waiting for it.
+        raise Unavailable(_CLOSED) from error
     except OSError as error:  # TimeoutError is one
         raise Unavailable(f"Database connection failed: {reason(error)}") from error
 

@@ -7,6 +7,8 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 _PORT = 5432
+_FIELDS = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+_FAREWELL = b"E" + (len(_FIELDS) + 4).to_bytes(4, "big") + _FIELDS
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Proxy:
         self._socket = parse_qs(parts.query)["host"][0] + f"/.s.PGSQL.{_PORT}"
         self._parts = parts
         self._writers: list[asyncio.StreamWriter] = []
+        self._clients: list[asyncio.StreamWriter] = []
         self._line = _Line()
         self._open = True
         self.swallowed = asyncio.Event()
@@ -57,11 +60,17 @@ class Proxy:
         """Leave the connections that are open as they are; new ones work."""
         self._line = _Line()
 
+    def say_farewell(self) -> None:
+        """Say what a server says that is being stopped, and do not hang up yet."""
+        for client in self._clients:
+            client.write(_FAREWELL)
+
     def cut(self) -> None:
         """Break every connection; new ones work again."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
+        self._clients.clear()
         self._line = _Line()
 
     def refuse(self) -> None:
@@ -79,6 +88,7 @@ class Proxy:
             return
         answers, requests = await asyncio.open_unix_connection(self._socket)
         self._writers += [writer, requests]
+        self._clients.append(writer)
         line = self._line
         try:
             async with asyncio.TaskGroup() as group:

@@ -72,6 +72,21 @@ async def test_statements_are_prepared_anew_on_a_new_connection(stage: Stage) ->
     await session.close()
 
 
+async def test_a_server_that_has_said_farewell_is_gone_before_it_hangs_up(dsn: str) -> None:
+    async with Proxy(dsn) as proxy:
+        session = Session(Stage(proxy.dsn).connect)
+        before = await using(session, backend)
+        proxy.say_farewell()
+        for _ in range(20):  # the loop looks at its sockets, and the words are read
+            await asyncio.sleep(0)
+
+        with pytest.raises(Unavailable):
+            await once(session, ONE)
+
+        assert await using(session, backend) != before
+        await session.close()
+
+
 async def test_a_fault_of_ours_is_raised_as_it_is(stage: Stage) -> None:
     session = Session(stage.connect)
 
