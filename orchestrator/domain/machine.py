@@ -10,6 +10,8 @@ Rule 4: a step's start precedes every effect that calls its agent, in one decisi
         one; a completed step is never started again.
 Rule 5: the message number rises with a definite failure and with a retry, by nothing else: what
         may have reached the agent is sent again under the same number.
+Rule 6: a task that is known is asked for and not sent again, until its agent says that it ended or
+        knows it no longer; with the message number it is forgotten.
 """
 
 from collections.abc import Iterable
@@ -144,7 +146,7 @@ def _fail_attempt(run: Run, command: FailAttempt) -> Decision:
     unknown = failure.outcome is Outcome.UNKNOWN
     if (
         failure.outcome is Outcome.FINAL
-        or (unknown and _never_resent(run, path))
+        or (unknown and step.task is None and _never_resent(run, path))
         or not policy.allows(attempt)
     ):
         return _fail_step(run, (), StepFailed(path, attempt, failure.cause, cancel_task=unknown))
@@ -220,7 +222,9 @@ def _go_on(
 def _next_attempt(step: StepExecution) -> Decision:
     attempt = step.attempt + 1
     started = StepStarted(step.path, attempt, step.message_no, step.input)
-    return Decision((started,), (CallAgent(step.path, attempt, step.message_no),))
+    if step.task is None:
+        return Decision((started,), (CallAgent(step.path, attempt, step.message_no),))
+    return Decision((started,), (FollowTask(step.path, attempt, step.task),))
 
 
 def _fail_step(run: Run, before: tuple[Event, ...], failed: StepFailed) -> Decision:
@@ -232,7 +236,7 @@ def _fail_run(run: Run, before: tuple[Event, ...], error: str) -> Decision:
     """End the run as FAILED, and with it every step that `before` leaves at work."""
     over = {event.path for event in before if isinstance(event, StepCompleted | StepFailed)}
     others = (
-        StepFailed(step.path, step.attempt, error, step.in_call)
+        StepFailed(step.path, step.attempt, error, step.at_work)
         for step in run.steps.values()
         if step.status is StepStatus.RUNNING and step.path not in over
     )
@@ -266,7 +270,7 @@ def _never_resent(run: Run, path: StepPath) -> bool:
 def _timed_out(run: Run, step: StepExecution) -> StepFailed:
     timeout_ms = definition_of(run, step.path).timeout // timedelta(milliseconds=1)
     cause = f"timed out after {timeout_ms} ms"
-    return StepFailed(step.path, step.attempt, cause, cancel_task=step.in_call)
+    return StepFailed(step.path, step.attempt, cause, cancel_task=step.at_work)
 
 
 # -- evolution ------------------------------------------------------------------------------------
@@ -280,7 +284,8 @@ def _evolve_step(
     if isinstance(event, StepStarted):
         left = step.deadline_in if event.timeout is None and step is not None else event.timeout
         no, value = event.message_no, event.input
-        return StepExecution(path, StepStatus.RUNNING, attempt, no, None, None, left, value)
+        task = None if step is None else step.task_under(no)
+        return StepExecution(path, StepStatus.RUNNING, attempt, no, task, None, left, value)
     if step is None:
         if not isinstance(event, StepFailed):
             raise ValueError(f"step '{path}' has not started")
@@ -295,6 +300,7 @@ def _evolve_step(
             return StepExecution(path, running, attempt, no, task, None, left, value)
         case AttemptFailed():
             running, no, delay = StepStatus.RUNNING, event.message_no, event.delay
-            return StepExecution(path, running, attempt, no, None, delay, left, value)
+            task = step.task_under(no)
+            return StepExecution(path, running, attempt, no, task, delay, left, value)
         case StepFailed():
             return StepExecution(path, StepStatus.FAILED, attempt, no, task, None, None, value)

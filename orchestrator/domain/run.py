@@ -60,8 +60,17 @@ class StepExecution:
 
     @property
     def in_call(self) -> bool:
-        """Whether its agent may be at work: between two attempts it is not."""
+        """Whether it is in an attempt, and not between two."""
         return self.status is StepStatus.RUNNING and self.due_in is None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether its agent may be at work: between two attempts, only on a task that is known."""
+        return self.in_call or (self.status is StepStatus.RUNNING and self.task is not None)
+
+    def task_under(self, message_no: int) -> TaskRef | None:
+        """Return the task as long as the message has the same number: another asks for another."""
+        return self.task if self.message_no == message_no else None
 
 
 @dataclass(frozen=True, slots=True)

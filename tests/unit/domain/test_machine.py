@@ -12,6 +12,7 @@ from orchestrator.domain.messages import (
     AttemptFailed,
     BackoffOver,
     CallAgent,
+    Command,
     CompleteStep,
     DeadlineReached,
     Decision,
@@ -31,6 +32,7 @@ from orchestrator.domain.messages import (
     TaskRecorded,
     WaitBackoff,
 )
+from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import Run, RunStatus, StepExecution, StepPath, StepStatus
 from tests.unit.domain.two_steps import (
     POLICY,
@@ -186,6 +188,40 @@ def test_an_unknown_outcome_ends_a_step_that_is_not_to_be_sent_again() -> None:
     decision = machine.decide(running("fail"), failing(Outcome.UNKNOWN))
 
     assert decision.events[0] == StepFailed(A, 1, "it broke", cancel_task=True)
+
+
+@pytest.mark.parametrize("on_unknown", ["resend", "fail"])
+def test_a_task_that_gave_no_news_is_followed_again_and_not_sent(on_unknown: str) -> None:
+    waits = after(following(on_unknown), failing(Outcome.UNKNOWN))
+    decision = machine.decide(waits, BackoffOver(A, 1))
+
+    assert waits.steps[A].task == TASK
+    assert decision == Decision((StepStarted(A, 2, 1, {"n": 5}),), (FollowTask(A, 2, TASK),))
+    again = machine.replay(waits, decision.events)
+    assert again.steps[A].task == TASK
+    assert machine.decide(again, RecoverRun()).effects == (FollowTask(A, 2, TASK),)
+
+
+@pytest.mark.parametrize("end", [DeadlineReached(A), FailRun("x")])
+def test_a_task_that_gave_no_news_is_cancelled_with_its_step(end: Command) -> None:
+    waits = after(following(), failing(Outcome.UNKNOWN))
+
+    (failed, _) = machine.decide(waits, end).events
+
+    assert isinstance(failed, StepFailed)
+    assert failed.cancel_task
+    assert after(waits, end).steps[A].task == TASK
+
+
+def test_a_task_that_its_agent_forgot_is_sent_anew() -> None:
+    again = after(following(), failing(Outcome.UNKNOWN), BackoffOver(A, 1))
+    policy = RetryPolicy(2)
+    forgot = Failure("no longer knows the task", Outcome.TRANSIENT)
+
+    waits = after(again, FailAttempt(A, 2, forgot, policy, 0.0))
+
+    assert (waits.steps[A].task, waits.steps[A].message_no) == (None, 2)
+    assert machine.decide(waits, BackoffOver(A, 2)).effects == (CallAgent(A, 3, 2),)
 
 
 def test_a_step_that_is_not_to_be_sent_again_is_still_retried_after_a_known_failure() -> None:

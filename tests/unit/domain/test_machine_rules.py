@@ -208,8 +208,9 @@ class RunMachine(RuleBasedStateMachine):
                 assert event.message_no - self.number[path] in (0, 1)
                 if event.message_no == self.number[path]:
                     self.unknown.add(path)
+                else:
+                    self.tasks.pop(path, None)
                 self.number[path] = event.message_no
-                self.tasks.pop(path, None)
             case StepCompleted(path=path, output=output):
                 assert path not in self.outputs
                 self.outputs[path] = output
