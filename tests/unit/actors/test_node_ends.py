@@ -175,7 +175,7 @@ async def test_draining_ends_what_waits_at_once_and_gives_calls_their_grace() ->
     assert world.status(called) is RunStatus.COMPLETED
     assert world.status(late) is RunStatus.PENDING
     assert world.status(followed) is RunStatus.RUNNING
-    assert world.released == [Term(P0, 1), Term(P1, 1)]
+    assert world.released == [Term(P1, 1), Term(P0, 1)]  # each as soon as it is idle
 
 
 async def test_a_call_that_outlasts_the_grace_is_left_to_the_next_owner() -> None:
