@@ -39,7 +39,8 @@ def base(text: str) -> URL:
         url = URL(text)
     except ValueError:
         url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
+    # The raw one: decoding a host that only looks like punycode (`xn--`) raises.
+    if url.scheme not in ("http", "https") or not url.raw_host:
         raise malformed("is registered with a url that is no http(s) url")
     return url.with_user(None)
 
@@ -115,7 +116,7 @@ def _absolute(text: str, registered: URL) -> URL:
         url = registered.join(URL(text)) if text else registered
     except ValueError:
         raise _bad_url(text) from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.raw_host:
         raise _bad_url(text)
     return url.with_user(None)
 

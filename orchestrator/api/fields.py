@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+from yarl import URL
 
 MAX_INT4 = 2**31 - 1
 # Headers that say how the message itself is to be read; no credential belongs there.
@@ -30,11 +31,12 @@ def _http_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises for a port that is no number, or too large
+        host = URL(url).raw_host  # raises for a host that no request could ever be sent to
     except ValueError as wrong:
         raise _bad_url(str(wrong)) from None
     if parts.scheme not in ("http", "https"):
         raise PydanticCustomError("url_scheme", "URL scheme should be 'http' or 'https'")
-    if not parts.hostname:
+    if not host:
         raise _bad_url("empty host")
     if re.search(r"[\s\x00-\x20\x7f<>\"\\^`{|}]", url):
         raise _bad_url("invalid character")

@@ -69,6 +69,12 @@ def test_a_card_without_a_way_to_call_is_refused(described: dict[str, Any], said
     assert refused.value.outcome is Outcome.FINAL
 
 
+@pytest.mark.parametrize("url", ["http://xn--", "https://xn--zz:8080/a"])
+def test_a_host_that_only_looks_like_punycode_is_no_crash(url: str) -> None:
+    assert card.base(url) == URL(url)
+    assert card.endpoint({"url": url, "protocolVersion": "0.3.0"}, BASE).url == URL(url)
+
+
 @pytest.mark.parametrize("url", ["ftp://agent/x", "file:///etc/passwd", "http://a:b:c/"])
 def test_a_url_that_is_no_http_url_is_refused(url: str) -> None:
     with pytest.raises(Fault, match="no http"):

@@ -140,6 +140,8 @@ def test_an_absolute_url_with_a_host_is_taken(url: str) -> None:
         "http://[::1",
         "http://user:secret@agent",
         "javascript:alert(1)",
+        "http://\ufeff",
+        "http://[::1]x/",
     ],
 )
 def test_any_other_url_is_refused(url: str) -> None:
