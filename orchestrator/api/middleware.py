@@ -44,6 +44,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         sentence = "Request body could not be read"
         answer = problems.problem(request, request_id, 400, sentence)
         answer.force_close()
+        request.content.feed_eof()  # or aiohttp reads on, and logs its failure as a crash of ours
     except Exception:
         log.exception("request_crashed", method=request.method, path=request.path)
         answer = problems.problem(request, request_id, problems.CRASHED, problems.UNEXPECTED)

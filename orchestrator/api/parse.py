@@ -35,7 +35,7 @@ class Parsed(Generic[_B]):
 
 async def body(request: web.Request, model: type[_B], *, optional: bool = False) -> Parsed[_B]:
     """Read the JSON body; raise `Malformed`. An optional body may be missing or null."""
-    raw = await request.read()
+    raw = await _read(request)
     given = bool(raw.strip())
     if not given and not optional:
         raise Malformed(Fault(("body",), "missing", "Field required"))
@@ -89,6 +89,17 @@ def loads(raw: bytes) -> Any:
         # What was sent is not echoed: it may hold a secret, and nobody can tell where.
         fault = Fault(("body",), "json_invalid", f"Invalid JSON: {wrong}", {})
         raise Malformed(*named or (fault,)) from None
+
+
+async def _read(request: web.Request) -> bytes:
+    """Read the body; what says itself that it is too large is refused before it is sent."""
+    size = request.content_length or 0
+    if size > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, size)
+    try:
+        return await request.read()
+    except ConnectionError as lost:  # the client left: nothing of ours crashed
+        raise web.RequestPayloadError("The connection was lost") from lost
 
 
 def _validated(model: type[_Q], value: dict[str, Any], where: str) -> _Q:

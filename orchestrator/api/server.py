@@ -48,7 +48,22 @@ class _Connection(web.RequestHandler):
             log.info("request_unreadable", request_id=request_id, kind=type(exc).__name__)
             detail = "The HTTP request could not be read"
         answer = problems.problem(request, request_id, status, detail)
-        answer.headers["X-Request-ID"] = request_id
-        protect(answer)
-        answer.force_close()
-        return cast(web.StreamResponse, answer)
+        return cast(web.StreamResponse, _closing(answer, request_id))
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; one of aiohttp's own, made before any middleware, in the envelope."""
+        if isinstance(resp, web.HTTPException):
+            request_id = request_id_of(request)
+            answer = problems.of_http(request, request_id, resp)
+            resp = _closing(answer, request_id)
+        return await super().finish_response(request, resp, start_time)
+
+
+def _closing(answer: web.Response, request_id: str) -> web.Response:
+    """Complete an answer that no middleware sees; the connection closes after it."""
+    answer.headers["X-Request-ID"] = request_id
+    protect(answer)
+    answer.force_close()
+    return answer

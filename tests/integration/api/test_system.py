@@ -1,18 +1,14 @@
 """Health, readiness, metrics, the pages, and the one envelope of all errors."""
 
-import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import structlog
-from aiohttp import web
 
 from orchestrator.api.deps import Check
-from orchestrator.api.server import Runner
 from orchestrator.domain.errors import Overloaded, Stale, Unavailable
 from orchestrator.domain.term import Partition
 from orchestrator.store import terms
@@ -251,72 +247,6 @@ async def test_what_execute_may_meet(
     assert said["detail"] == detail
     assert api.last is not None
     assert ("Retry-After" in api.last.headers) is (status != 500)
-
-
-RAW = {
-    "no http at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-    "a header too long": b"GET /health HTTP/1.1\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n",
-    "a path too long": b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
-    "a header without a colon": b"GET / HTTP/1.1\r\nnonsense\r\n\r\n",
-    "two lengths": b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-    "a broken chunk": b"POST /api/v1/agents HTTP/1.1\r\nHost: x\r\n"
-    b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-    "a body that is no gzip": b"POST /api/v1/agents HTTP/1.1\r\nHost: x\r\n"
-    b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
-}
-
-
-@pytest.fixture
-async def port(api: Api, unused_tcp_port: int) -> AsyncIterator[int]:
-    """Serve as the program does, for requests that no client would send."""
-    runner = Runner(api.client.app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield unused_tcp_port
-    await runner.cleanup()
-
-
-async def send(port: int, raw: bytes) -> tuple[str, bytes]:
-    """Send bytes; return the answer's head in lower case, and its body."""
-    async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(raw)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        body = await reader.readexactly(int(re.findall(r"content-length: (\d+)", head)[0]))
-        writer.close()
-        await writer.wait_closed()
-    return head, body
-
-
-@pytest.mark.parametrize("name", RAW)
-async def test_unreadable_http_is_400_in_the_envelope(port: int, name: str) -> None:
-    head, body = await send(port, RAW[name])
-
-    said = json.loads(body)
-    assert " 400 " in head.splitlines()[0]
-    assert said.keys() == ENVELOPE
-    assert said["status_code"] == 400
-    assert f"x-request-id: {said['request_id']}" in head
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        (b"/\xff", 400),
-        (b"/api/v1/runs/\xff\xfe", 400),
-        (b"/api/v1/agents/\xff", 400),
-        (b"/api/v1/agents?name=\xff", 400),
-        (b"/api/v1/agents?name=%ff", 200),
-        (b"/%FF%00", 404),
-    ],
-)
-async def test_undecodable_bytes_of_a_path_are_no_crash(
-    port: int, path: bytes, status: int
-) -> None:
-    head, body = await send(port, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-
-    assert f" {status} " in head.splitlines()[0], head
-    assert json.loads(body)
 
 
 async def test_partitions_say_who_owns_them_and_what_waits_there(api: Api) -> None:
