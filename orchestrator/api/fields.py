@@ -26,6 +26,11 @@ def _no_nul(text: str) -> str:
     return text
 
 
+def _whole(value: Any) -> Any:
+    """Take 2000.0 for the integer that it is: JSON, and the document's schemas, know no other."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _http_url(url: str) -> str:
     """Accept an absolute http(s) URL with a host; credentials in it would be shown to everyone."""
     try:
@@ -68,8 +73,23 @@ def _header_name(name: str) -> str:
     return name
 
 
+Retries = Annotated[int, Field(ge=0, le=10), BeforeValidator(_whole)]
+InitialDelayMs = Annotated[int, Field(ge=100, le=MAX_INT4), BeforeValidator(_whole)]
+MaxDelayMs = Annotated[int, Field(ge=1000, le=MAX_INT4), BeforeValidator(_whole)]
+TimeoutMs = Annotated[int, Field(ge=1000, le=300000), BeforeValidator(_whole)]
+StepTimeoutMs = Annotated[
+    int,
+    Field(ge=1, le=31_536_000_000, json_schema_extra={"format": "int64"}),
+    BeforeValidator(_whole),
+]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
-Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_http_url)]
+# The pattern is for those who read the document; the validator knows better what is wrong.
+_HTTP = {"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"}
+Url = Annotated[
+    str,
+    Field(min_length=1, max_length=2048, json_schema_extra={**_HTTP}),
+    AfterValidator(_http_url),
+]
 HeaderName = Annotated[
     str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$"), AfterValidator(_header_name)
 ]

@@ -15,14 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.api.fields import (
     MAX_INT4,
     HeaderName,
+    InitialDelayMs,
     IsoDate,
     ListedStatus,
+    MaxDelayMs,
     Name,
     QueryText,
+    Retries,
     RunStatus,
     Secret,
     SortOrder,
     Status,
+    StepTimeoutMs,
+    TimeoutMs,
     Url,
 )
 
@@ -44,13 +49,9 @@ class Body(BaseModel):
 class RetryConfig(Body):
     """How attempts of a step at this agent are repeated."""
 
-    max_retries: int = Field(3, ge=0, le=10, description="Maximum retry attempts.")
-    initial_delay_ms: int = Field(
-        1000, ge=100, le=MAX_INT4, description="Delay before the first retry."
-    )
-    max_delay_ms: int = Field(
-        30000, ge=1000, le=MAX_INT4, description="Maximum delay between retries."
-    )
+    max_retries: Retries = Field(3, description="Maximum retry attempts.")
+    initial_delay_ms: InitialDelayMs = Field(1000, description="Delay before the first retry.")
+    max_delay_ms: MaxDelayMs = Field(30000, description="Maximum delay between retries.")
     backoff_multiplier: float = Field(
         2.0, ge=1.0, allow_inf_nan=False, description="Exponential backoff multiplier."
     )
@@ -82,9 +83,7 @@ class AgentCreate(Body):
         "none", description="How requests to the agent are authenticated."
     )
     auth_config: AuthConfig | None = Field(None, description="Secrets; never shown again.")
-    timeout_ms: int = Field(
-        30000, ge=1000, le=300000, description="Bound of one HTTP exchange with the agent."
-    )
+    timeout_ms: TimeoutMs = Field(30000, description="Bound of one HTTP exchange with the agent.")
     retry_config: RetryConfig | None = Field(None, description="Retries; unset: the defaults.")
 
     inner = {"retry_config": RetryConfig, "auth_config": AuthConfig}
@@ -102,8 +101,8 @@ class AgentUpdate(Body):
     auth_config: AuthConfig | None = Field(
         None, description="Secrets; replaced as a whole, null clears them."
     )
-    timeout_ms: int | None = Field(
-        None, ge=1000, le=300000, description="Bound of one HTTP exchange with the agent."
+    timeout_ms: TimeoutMs | None = Field(
+        None, description="Bound of one HTTP exchange with the agent."
     )
     retry_config: RetryConfig | None = Field(
         None, description="Merged: fields that are absent keep their values."
@@ -123,12 +122,8 @@ class Step(Body):
         description="The step's input: static values, `${workflow.input.field}`,"
         " `${step_id.output.field}`, `${workflow.input.field:-default}`."
     )
-    timeout_ms: int | None = Field(
-        None,
-        ge=1,
-        le=31_536_000_000,
-        description="Bound of the whole step over all attempts; unset: the setting, one hour.",
-        json_schema_extra={"format": "int64"},
+    timeout_ms: StepTimeoutMs | None = Field(
+        None, description="Bound of the whole step over all attempts; unset: the setting, one hour."
     )
     on_unknown_outcome: Literal["resend", "fail"] | None = Field(
         None,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from types import UnionType
 from typing import Any, NewType
 from uuid import UUID
 
@@ -169,7 +170,7 @@ def _parse_step(
     default_timeout: timedelta,
 ) -> StepDefinition:
     label = f"Step '{step_id}'"
-    timeout_ms = _field(data, "timeout_ms", int, label, None)
+    timeout_ms = _field(data, "timeout_ms", int | float, label, None)
     unknown = _field(data, "on_unknown_outcome", str, label, OnUnknownOutcome.RESEND.value)
     try:
         return StepDefinition(
@@ -191,7 +192,7 @@ _REQUIRED = object()
 
 
 def _field(
-    data: Mapping[str, Any], name: str, kind: type, label: str, default: Any = _REQUIRED
+    data: Mapping[str, Any], name: str, kind: type | UnionType, label: str, default: Any = _REQUIRED
 ) -> Any:
     """Return a field of the given kind; null and absent are the default, where there is one."""
     value = data.get(name)

@@ -62,6 +62,8 @@ def test_the_guides_first_example_of_wrong_fields() -> None:
         ({"timeout_ms": 300001}, ("timeout_ms", "less_than_equal")),
         ({"timeout_ms": "5000"}, ("timeout_ms", "int_type")),
         ({"timeout_ms": True}, ("timeout_ms", "int_type")),
+        ({"timeout_ms": 5000.5}, ("timeout_ms", "int_type")),
+        ({"timeout_ms": 999.0}, ("timeout_ms", "greater_than_equal")),
         ({"auth_type": "basic"}, ("auth_type", "literal_error")),
         ({"auth_config": []}, ("auth_config", "model_type")),
         ({"auth_config": {"token": ""}}, ("auth_config.token", "string_too_short")),
@@ -98,6 +100,7 @@ def test_an_agent_out_of_bounds_is_refused(changed: dict[str, Any], fault: tuple
     [
         {"name": "n" * 255},
         {"timeout_ms": 1000},
+        {"timeout_ms": 1000.0, "retry_config": {"max_retries": 1e1}},
         {"timeout_ms": 300000},
         {"auth_type": "apikey", "auth_config": {"key": "k", "header": "X-Key"}},
         {"retry_config": {"max_retries": 0, "backoff_multiplier": 1}},

@@ -87,10 +87,12 @@ def test_a_steps_own_settings_are_read_and_defaults_stand_in() -> None:
     data["steps"]["a"] |= {"timeout_ms": 1500, "on_unknown_outcome": "fail"}
     data["steps"]["b"] |= {"timeout_ms": None, "more": "ignored"}
     del data["steps"]["b"]["next_step"]
+    whole = chain("a")
+    whole["steps"]["a"]["timeout_ms"] = 1500.0
 
     steps = parse(data).steps
 
-    assert steps["a"].timeout == timedelta(seconds=1.5)
+    assert steps["a"].timeout == parse(whole).steps["a"].timeout == timedelta(seconds=1.5)
     assert steps["a"].on_unknown_outcome is OnUnknownOutcome.FAIL
     assert steps["b"].timeout == HOUR
     assert steps["b"].on_unknown_outcome is OnUnknownOutcome.RESEND
