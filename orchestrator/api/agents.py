@@ -146,6 +146,7 @@ def _shown(row: AgentRow) -> dict[str, Any]:
 _PATH = "/api/v1/agents"
 _ONE = _PATH + "/{agent_id}"
 _ID = {"agent_id": AGENT_ID}
+_FURTHER = ("getAgent", "updateAgent", "checkAgentHealth", "deleteAgent")
 _MISSING = problem("Agent does not exist.")
 _TAKEN = problem("Agent name already exists.")
 
@@ -159,7 +160,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Create a new agent",
         "Registers an agent. Names are unique among agents that are not deleted.",
         {
-            201: ok(answers.Agent, "The new agent."),
+            201: ok(answers.Agent, "The new agent.", leads_to={"agent_id": _FURTHER}),
             400: _TAKEN,
             413: TOO_LARGE,
             422: INVALID,

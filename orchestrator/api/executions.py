@@ -106,7 +106,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Execute a workflow",
         "Creates a run and returns at once; poll the run, or wait with `GET /runs/{run_id}?wait=`.",
         {
-            202: ok(answers.Run, "The new run, or the first one of this Idempotency-Key."),
+            202: ok(
+                answers.Run,
+                "The new run, or the first one of this Idempotency-Key.",
+                leads_to={
+                    "run_id": ("getRun", "listRunSteps", "listRunLogs", "cancelRun", "retryRun")
+                },
+            ),
             400: problem(
                 "The workflow is not active, replaced, or needs an agent that is not active."
             ),

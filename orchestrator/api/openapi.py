@@ -125,11 +125,18 @@ def _response(answer: Answer) -> dict[str, Any]:
         schema = {"type": "array", "items": _reference(answer.model)}
     else:
         schema = _reference(answer.model)
-    return {
+    described: dict[str, Any] = {
         "description": answer.description,
         "headers": headers,
         "content": {answer.media_type: {"schema": schema}},
     }
+    if answer.leads_to:
+        described["links"] = {
+            operation: {"operationId": operation, "parameters": {param: "$response.body#/id"}}
+            for param, operations in answer.leads_to.items()
+            for operation in operations
+        }
+    return described
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:

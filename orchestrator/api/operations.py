@@ -21,6 +21,8 @@ class Answer:
     many: bool = False  # a JSON array of the model
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    # The operations that take this answer's `id`, by the name of the parameter that it is there.
+    leads_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,14 @@ ANY_VERSION_ID = PathParam(
 RUN_ID = PathParam("Run identifier.", None, "run-789e0123-e89b-12d3-a456-426614174000")
 
 
-def ok(model: type[BaseModel], description: str, *, many: bool = False) -> Answer:
-    return Answer(description, model, many)
+def ok(
+    model: type[BaseModel],
+    description: str,
+    *,
+    many: bool = False,
+    leads_to: Mapping[str, tuple[str, ...]] | None = None,
+) -> Answer:
+    return Answer(description, model, many, leads_to=leads_to or {})
 
 
 def problem(description: str) -> Answer:

@@ -146,6 +146,13 @@ def _shown(row: WorkflowRow) -> dict[str, Any]:
 _PATH = "/api/v1/workflows"
 _ONE = _PATH + "/{workflow_id}"
 _ID = {"workflow_id": WORKFLOW_ID}
+_FURTHER = (
+    "executeWorkflow",
+    "getWorkflow",
+    "updateWorkflow",
+    "listWorkflowVersions",
+    "deleteWorkflow",
+)
 _MISSING = problem("Workflow does not exist.")
 _REFUSED = problem("Validation failed: agent not found, circular reference, invalid structure …")
 
@@ -160,7 +167,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "The structure is validated: agents exist and are active, no circular references, every"
         " step reachable from start_step, every `${…}` refers to the input or an earlier step.",
         {
-            201: ok(answers.Workflow, "The new workflow."),
+            201: ok(answers.Workflow, "The new workflow.", leads_to={"workflow_id": _FURTHER}),
             400: _REFUSED,
             413: TOO_LARGE,
             422: INVALID,

@@ -121,3 +121,18 @@ def test_secrets_are_in_no_answer() -> None:
     answers = {name for name, _ in schemas(DOCUMENT["components"]["schemas"]["Agent"])}
 
     assert not any("auth_config" in name for name in answers)
+
+
+def test_every_operation_that_takes_an_id_is_linked_from_where_the_id_is_made() -> None:
+    described = {
+        each["operationId"]: each for p in DOCUMENT["paths"].values() for each in p.values()
+    }
+    linked: dict[str, Any] = {}
+    for operation in described.values():
+        for answer in operation["responses"].values():
+            linked |= {each["operationId"]: each for each in answer.get("links", {}).values()}
+
+    for name, operation in described.items():
+        ids = [p["name"] for p in operation["parameters"] if p["in"] == "path"]
+        parameters = linked[name]["parameters"] if name in linked else {}
+        assert parameters == dict.fromkeys(ids, "$response.body#/id"), name
