@@ -8,7 +8,7 @@ SHELL := /bin/sh
 .PHONY: help demo run check test fuzz clients clean dev
 
 PY := .venv/bin/python
-export INPUT KEEP
+export INPUT KEEP LENGTH SEED
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -32,11 +32,11 @@ test: check ## `make check`, then all other tests
 	@scripts/test-machine
 	$(PY) -m pytest -q --durations=10 tests --ignore=tests/unit
 
-fuzz: dev ## A long schemathesis run against the API
-	@scripts/test-machine
-	$(PY) -m pytest -q tests/fuzz
+fuzz: dev ## A long schemathesis run against the API (LENGTH=300 seconds; SEED=1 repeats that one)
+	@FUZZ_SECONDS="$${LENGTH:-300}" FUZZ_SEED="$${SEED:-$$(date +%s)}" \
+		$(PY) -m pytest -q -s tests/fuzz
 
-clients: dev ## Generate and compile clients for Python, TypeScript and Java (needs Java, Maven, node)
+clients: dev ## Generate, compile and try clients in Python, TypeScript, Java (needs Java, Maven, node)
 	@scripts/clients
 
 clean: ## Remove what was installed, built and cached here
