@@ -25,15 +25,16 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return 0, 1 with the reason on stderr, or 130 when interrupted."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if (arguments.server is None) != (arguments.agents is None):
+        parser.error("--server and --agents go together")
     try:
         _look_for_the_sdk()
         plan = guide.Plan(
             source=_existing(arguments.input.expanduser()),
             output_dir=arguments.output_dir.expanduser().absolute(),
-            home=arguments.home or _home(),
-            port=arguments.port,
-            keep=arguments.keep,
+            where=_where(arguments),
         )
         asyncio.run(_until_signalled(plan))
     except DemoFailed as failure:
@@ -68,6 +69,12 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DemoFailed(f"there is no file {path}")
     return path.absolute()
+
+
+def _where(arguments: argparse.Namespace) -> guide.Own | guide.Elsewhere:
+    if arguments.server:
+        return guide.Elsewhere(arguments.server, arguments.agents)
+    return guide.Own(arguments.home or _home(), arguments.port, arguments.keep)
 
 
 def _home() -> Path:
@@ -134,5 +141,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--home", type=Path, metavar="DIR", help="folder of the demo's database and logs"
+    )
+    parser.add_argument(
+        "--server", metavar="URL", help="run on this orchestrator instead of one of the demo's own"
+    )
+    parser.add_argument(
+        "--agents", metavar="URL", help="with --server: where its agents are, {} for the name"
     )
     return parser

@@ -66,48 +66,76 @@ WORKFLOW: Final[dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run the demo on; `port` 0 takes a free one."""
+class Own:
+    """An orchestrator and agents that the demo starts itself; `port` 0 takes a free one."""
 
-    source: Path
-    output_dir: Path
     home: Path
     port: int = 0
     keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An orchestrator and agents that are there; `{}` in `agents` stands for an agent's name."""
+
+    server: str
+    agents: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run the demo on, and where."""
+
+    source: Path
+    output_dir: Path
+    where: Own | Elsewhere
 
 
 async def run(plan: Plan, out: Screen) -> None:
     """Run the demo to its end; raise `DemoFailed` when its run did not complete."""
     out.say(f"A workflow of three A2A agents on {plan.source}")
     out.say()
-    async with _started(plan, out) as api:
+    async with _there(plan.where, out) as (api, agents):
+        for name, url in agents.items():
+            await api.put_agent(f"demo-{name}", url, AGENTS[name])
+            out.say(f"  ✓ agent 'demo-{name}' at {url}")
         workflow = await api.put_workflow(WORKFLOW)
         out.say(f"  ✓ workflow '{workflow['name']}', version {workflow['version']}")
         ended, steps = await _execute(api, workflow["id"], plan, out)
         _show(ended, steps, out)
         if ended["status"] != "COMPLETED":
             raise DemoFailed(f"the run ended as {ended['status']}: {ended['error_message']}")
-        if plan.keep:
+        if isinstance(plan.where, Own) and plan.where.keep:
             await _stay(api, ended, out)
 
 
 @asynccontextmanager
-async def _started(plan: Plan, out: Screen) -> AsyncIterator[Api]:
-    """Start the orchestrator and its agents, and register these; stop them at the end."""
-    began = time.monotonic()
-    port = plan.port or processes.free_port(_KEPT_PORT if plan.keep else 0)
+async def _there(where: Own | Elsewhere, out: Screen) -> AsyncIterator[tuple[Api, dict[str, str]]]:
+    """Give a ready orchestrator and the agents' urls; what was started is stopped at the end."""
     async with AsyncExitStack() as stack:
-        process = await stack.enter_async_context(processes.server(plan.home, port))
-        agents = await _start_agents(stack, plan.home)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        api = Api(session, f"http://127.0.0.1:{port}")
-        await api.wait_until_ready(process, plan.home / "orchestrator.log")
-        took = time.monotonic() - began
-        out.say(f"  ✓ orchestrator at {api.base}, on its own PostgreSQL ({took:.1f} s)")
-        for name, url in agents.items():
-            await api.put_agent(f"demo-{name}", url, AGENTS[name])
-            out.say(f"  ✓ agent 'demo-{name}' at {url}")
-        yield api
+        if isinstance(where, Elsewhere):
+            api = Api(session, where.server.rstrip("/"))
+            agents = {name: where.agents.replace("{}", name) for name in AGENTS}
+            out.say(f"  ✓ orchestrator at {api.base}")
+        else:
+            api, agents = await _start(stack, session, where, out)
+        yield api, agents
+
+
+async def _start(
+    stack: AsyncExitStack, session: aiohttp.ClientSession, own: Own, out: Screen
+) -> tuple[Api, dict[str, str]]:
+    """Start the orchestrator and its agents; the stack stops them."""
+    began = time.monotonic()
+    port = own.port or processes.free_port(_KEPT_PORT if own.keep else 0)
+    process = await stack.enter_async_context(processes.server(own.home, port))
+    agents = await _start_agents(stack, own.home)
+    api = Api(session, f"http://127.0.0.1:{port}")
+    await api.wait_until_ready(process, own.home / "orchestrator.log")
+    took = time.monotonic() - began
+    out.say(f"  ✓ orchestrator at {api.base}, on its own PostgreSQL ({took:.1f} s)")
+    return api, agents
 
 
 async def _start_agents(stack: AsyncExitStack, home: Path) -> dict[str, str]:

@@ -41,6 +41,15 @@ class Skill:
     perform: Callable[[Work], dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an agent listens, and the url that others reach it at."""
+
+    host: str
+    port: int
+    url: str
+
+
 class Executor(AgentExecutor):
     """Runs the skill for each message; its result is one artifact with one data part."""
 
@@ -104,18 +113,21 @@ async def _health(_request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-def serve(skill: Skill) -> None:
-    """Serve on a free port of 127.0.0.1, print the url, and stop at SIGTERM or when stdin ends.
+def serve(skill: Skill, place: Place | None = None) -> None:
+    """Serve at `place` until SIGTERM; without one on a free port of 127.0.0.1, for the demo.
 
-    The pipe on stdin is held by the demo, so no agent outlives it, however it dies.
+    The demo reads the url from stdout, and holds the pipe on stdin: when that ends, so does the
+    agent, and none outlives the demo, however it dies.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    host, port = (place.host, place.port) if place else ("127.0.0.1", 0)
+    with socket.create_server((host, port)) as listener:
+        url = place.url if place else f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
             make_app(skill, url), log_level="warning", timeout_graceful_shutdown=_STOP_S
         )
         server = uvicorn.Server(config)
-        threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
+        if place is None:
+            threading.Thread(target=_stop_at_end_of_stdin, args=(server,), daemon=True).start()
         sys.stdout.write(url + "\n")
         sys.stdout.flush()
         server.run(sockets=[listener])

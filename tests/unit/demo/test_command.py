@@ -21,6 +21,13 @@ def test_without_the_sdk_it_says_how_to_install_it(
     assert "pip install 'agent-orchestrator[demo]'" in capsys.readouterr().err
 
 
+def test_a_server_elsewhere_needs_agents_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        demo.main(["--server", "http://127.0.0.1:1"])
+
+    assert "--server and --agents go together" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_written_to_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
