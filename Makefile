@@ -21,11 +21,12 @@ run: ## Serve on 127.0.0.1:8000, or as ORCHESTRATOR_... variables say
 	@scripts/venv .venv -e .
 	@exec $(PY) -m orchestrator
 
-check: dev ## Format check, linter, types, layers, unit tests
+check: dev ## Format check, linters, types, layers, unit tests
 	$(PY) -m ruff format --check --quiet .
 	$(PY) -m ruff check --quiet .
 	$(PY) -m mypy --strict orchestrator tests scripts bench
 	.venv/bin/lint-imports
+	.venv/bin/hadolint Dockerfile
 	$(PY) -m pytest -q tests/unit
 
 test: check ## `make check`, then all other tests
