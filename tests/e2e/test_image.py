@@ -1,5 +1,6 @@
 """The Dockerfile's images, built and run step by step: there is no Docker where this is tested."""
 
+import contextlib
 import os
 import shutil
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.fernet import Fernet
 
 from tests.images import dockerfile
@@ -24,6 +26,7 @@ pytestmark = [
 ]
 
 UID = "10001"
+AGENTS = ("reader", "aggregator", "reporter")
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,41 @@ def test_other_commands_are_arguments_of_the_entry_point(builder: Builder) -> No
     with Container(builder, builder.build("orchestrator"), ["openapi"]) as container:
         assert container.process.wait(60) == 0
         assert container.output().startswith('{"openapi"')
+
+
+def test_the_demo_runs_with_the_commands_of_compose(builder: Builder) -> None:
+    # They share one network here, where compose gives each its own: each has its own address.
+    services = yaml.safe_load((dockerfile.TOP / "compose.yaml").read_text())["services"]
+    agents = {f"demo-{name}": f"127.0.0.{n}" for n, name in enumerate(AGENTS, 2)}
+    names = {"orchestrator-1": "127.0.0.1", **agents}
+    hosts = builder.volume("demo", "/etc/hosts", "hosts")
+    builder.path("volumes", "hosts").write_text(
+        "".join(f"{address} {name}\n" for name, address in names.items())
+    )
+    output = builder.volume("demo", "/output", "output")
+    volumes = {"/etc/hosts": hosts, "/output": output}
+    demo, image = builder.build("demo"), builder.build("orchestrator")
+
+    with contextlib.ExitStack() as stack:
+        data = {"/data": builder.volume("orchestrator", "/data", "demo-data"), "/etc/hosts": hosts}
+        server = stack.enter_context(Container(builder, image, volumes=data))
+        server.wait_until_healthy()
+
+        def start(name: str, address: str) -> Container:
+            command = [w.replace("0.0.0.0", address) for w in services[name]["command"]]  # noqa: S104
+            return stack.enter_context(
+                Container(builder, demo, command, volumes=volumes, network_of=server)
+            )
+
+        serving = {name: start(name, address) for name, address in agents.items()}
+        for name, agent in serving.items():
+            _, *check = services[name]["healthcheck"]["test"]
+            agent.wait_until_healthy([w.replace("127.0.0.1", agents[name]) for w in check])
+        guided = start("demo", "")
+        assert guided.process.wait(60) == 0, guided.output()
+        assert "The report is in /output/sales-report.md" in guided.output()
+        assert [agent.stop() for agent in serving.values()] == [0, 0, 0]
+
+    report = builder.path("volumes", "output", "sales-report.md")
+    assert "238 rows" in report.read_text()
+    assert report.stat().st_uid == int(UID)
