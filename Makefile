@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test fuzz clients clean dev
+.PHONY: help demo run up check test fuzz clients clean dev
 
 PY := .venv/bin/python
 export INPUT KEEP LENGTH SEED
@@ -20,6 +20,10 @@ demo: ## Run a workflow of three A2A agents on a CSV file (INPUT=file.csv; KEEP=
 run: ## Serve on 127.0.0.1:8000, or as ORCHESTRATOR_... variables say
 	@scripts/venv .venv -e .
 	@exec $(PY) -m orchestrator
+
+up: ## Start PostgreSQL, Kafka, two orchestrators and the demo's agents, until Ctrl-C (needs Java, Maven)
+	@scripts/venv .venv -e '.[demo,bench]'
+	@exec $(PY) -m bench up
 
 check: dev ## Format check, linters, types, layers, unit tests
 	$(PY) -m ruff format --check --quiet .

@@ -116,7 +116,7 @@ class Kafka:
             time.sleep(_TICK)
         return self
 
-    def spawn(self) -> None:
+    def spawn(self) -> "subprocess.Popen[bytes]":
         """Start the process without waiting; its folder is formatted first if it is new."""
         if self._process is not None and self._process.poll() is None:
             raise StackFailed("Kafka runs already")
@@ -131,6 +131,7 @@ class Kafka:
             form += ["--cluster-id", _cluster_id(), "--config", str(properties)]
             serve = ["sh", "-c", f"{shlex.join(form)} && exec {shlex.join(serve)}"]
         self._process = child.spawn(serve, self.log)
+        return self._process
 
     def is_ready(self) -> bool:
         """Say whether the broker takes clients; raise `StackFailed` if its process has ended."""

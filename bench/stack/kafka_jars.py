@@ -57,18 +57,27 @@ def cache() -> Path:
     return platformdirs.user_cache_path("orchestrator-bench", appauthor=False)
 
 
+def are_there() -> bool:
+    """Say whether the jars have been fetched."""
+    return _place().is_dir()  # it is renamed into place, so it is whole
+
+
 def provide() -> Path:
     """Return the folder of the jars, fetched first if need be; raise `StackFailed` if they are not.
 
     Any number of processes may ask at once: one of them fetches.
     """
-    jars = cache() / f"kafka-{VERSION}"
-    if not jars.is_dir():  # it is renamed into place, so it is whole
+    jars = _place()
+    if not are_there():
         cache().mkdir(parents=True, exist_ok=True)
         with _alone(cache() / "kafka.lock"):
-            if not jars.is_dir():
+            if not are_there():
                 _fetch(jars)
     return jars
+
+
+def _place() -> Path:
+    return cache() / f"kafka-{VERSION}"
 
 
 @contextmanager

@@ -2,20 +2,15 @@
 
 import argparse
 import asyncio
-import hashlib
 import importlib.util
-import os
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import platformdirs
-
-from orchestrator import resources
 from orchestrator.demo import guide
 from orchestrator.demo.failure import DemoFailed
+from orchestrator.demo.home import home
 from orchestrator.demo.screen import Screen
 
 _SAMPLE = Path(__file__).with_name("sales.csv")
@@ -74,46 +69,7 @@ def _existing(path: Path) -> Path:
 def _where(arguments: argparse.Namespace) -> guide.Own | guide.Elsewhere:
     if arguments.server:
         return guide.Elsewhere(arguments.server, arguments.agents)
-    return guide.Own(arguments.home or _home(), arguments.port, arguments.keep)
-
-
-def _home() -> Path:
-    """Return the demo's own folder, kept between runs so that the next start is a warm one.
-
-    It is named after the user, the program and its schema: another version has another one.
-    """
-    owner = 0 if sys.platform == "win32" else os.geteuid()
-    digest = hashlib.sha256(f"{owner} {Path(__file__).resolve()}".encode())
-    migrations = resources.folder("sql") / "migrations"
-    for each in sorted(migrations.iterdir(), key=lambda file: file.name):
-        digest.update(each.read_bytes())
-    name = f"demo-{digest.hexdigest()[:12]}"
-    failure: OSError | None = None
-    for folder in _places(name):
-        try:
-            return _own_folder(folder)
-        except OSError as error:
-            failure = error
-    raise DemoFailed(f"it finds no folder for its data that it may write to: {failure}")
-
-
-def _places(name: str) -> list[Path]:
-    if sys.platform != "win32" and os.geteuid() == 0:
-        # The database runs as another user then, who cannot look into root's home.
-        return [Path("/var/cache/orchestrator", name)]
-    cache = platformdirs.user_cache_path("orchestrator", appauthor=False)
-    return [cache / name, Path(tempfile.gettempdir(), f"orchestrator-{name}")]
-
-
-def _own_folder(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform != "win32":
-        if folder.stat().st_uid != os.geteuid():  # someone else's, in a folder for all
-            raise PermissionError(f"{folder} belongs to another user")
-        if os.geteuid() == 0:  # whatever the umask: the database's user passes through
-            folder.parent.chmod(0o755)
-            folder.chmod(0o755)
-    return folder
+    return guide.Own(arguments.home or home("demo"), arguments.port, arguments.keep)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,24 @@
+"""The command line: `python -m bench {up | load}`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bench import up_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the process's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Drives and measures the orchestrator: a stack on this machine, and load.",
+        epilog="Each command has a --help of its own.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    up_command.add_parser(commands)
+    arguments = parser.parse_args(argv)
+    return int(arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
