@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from bench import up_command
+from bench.load import command as load_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up_command.add_parser(commands)
+    load_command.add_parser(commands)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 

@@ -27,18 +27,19 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     *,
     piped: bool = False,
+    folder: Path = Path("/"),
     death: signal.Signals = signal.SIGKILL,
 ) -> "subprocess.Popen[bytes]":
     """Start a program whose output is appended to `log`; it gets `death` when this thread ends.
 
-    With `piped`, its standard input and output are pipes instead. It leads a session of its own, so
-    that a Ctrl-C reaches this process only.
+    It works in `folder`. With `piped`, its standard input and output are pipes instead. It leads a
+    session of its own, so that a Ctrl-C reaches this process only.
     """
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own commands
             [str(part) for part in command],
             env=environment,
-            cwd="/",
+            cwd=folder,
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
             stdout=subprocess.PIPE if piped else output,
             stderr=output,

@@ -40,8 +40,15 @@ class Home:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; raise `StackFailed` while another one does."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "up.lock").open("a+") as lock:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / "up.lock").open("a+")
+        except OSError as error:
+            raise StackFailed(
+                f"the folder {self.folder} cannot be used ({error.strerror}): name another one with"
+                " --home"
+            ) from error
+        with file as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

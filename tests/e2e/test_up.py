@@ -192,3 +192,17 @@ def test_an_orchestrator_that_does_not_start_is_told_with_its_reason(
     assert "ended with code 2" in errors
     assert "ORCHESTRATOR_PARTITIONS" in errors
     assert up.processes() == {}
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    stack = Up(tmp_path / "file")
+
+    stack.start()
+
+    code, errors = stack.ended()
+    assert code == 1
+    assert errors == (
+        f"up: the folder {stack.home} cannot be used (Not a directory): name another one with"
+        " --home\n"
+    )

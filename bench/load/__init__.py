@@ -1,0 +1,1 @@
+"""A load generator for any deployment: it executes workflows and measures what comes of them."""

@@ -1,0 +1,105 @@
+"""The deployment that is loaded, through its API: what is registered for a load, and counted."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import orjson
+
+from bench.load.failure import LoadFailed
+
+STEPS = ("extract", "transform", "load")
+_CALL_S = 60.0
+_ERROR = 400
+_STATUSES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
+
+
+class Deployment:
+    """One orchestrator of it is asked."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    async def call(self, method: str, path: str, body: object = None) -> Any:
+        """Return the answer; raise `LoadFailed` with the deployment's own reason."""
+        data = None if body is None else orjson.dumps(body)
+        headers = {"Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=_CALL_S)
+        try:
+            async with self._session.request(
+                method, self._url + path, data=data, headers=headers, timeout=timeout
+            ) as response:
+                text = await response.read()
+                answer = orjson.loads(text) if text else None
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise LoadFailed(f"{method} {self._url}{path}: {reason}") from error
+        if response.status >= _ERROR:
+            raise LoadFailed(f"{method} {self._url}{path}: {response.status} {answer}")
+        return answer
+
+    @asynccontextmanager
+    async def three_steps(self, agents: Sequence[str]) -> AsyncIterator[str]:
+        """Register agents, and a workflow of three steps on them, for as long as the load takes.
+
+        Give the workflow's id. Runs stay in the history.
+        """
+        tag = secrets.token_hex(4)
+        made: list[str] = []
+        try:
+            names = []
+            for number, url in enumerate(agents, 1):
+                body = {"name": f"bench-{tag}-{number}", "url": url}
+                agent = await self.call("POST", "/api/v1/agents", body)
+                made.append(f"/api/v1/agents/{agent['id']}")
+                names.append(agent["name"])
+            definition = _definition(f"bench-{tag}", names)
+            workflow = await self.call("POST", "/api/v1/workflows", definition)
+            made.append(f"/api/v1/workflows/{workflow['id']}")
+            yield str(workflow["id"])
+        finally:
+            for path in reversed(made):
+                await self.call("DELETE", path)
+
+    async def statuses(self, workflow: str, since: datetime) -> dict[str, int]:
+        """Count the workflow's runs created since then, by status."""
+        after = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        query = f"workflow_definition_id={workflow}&created_after={after}&page_size=1"
+        pages = await asyncio.gather(
+            *(self.call("GET", f"/api/v1/runs?{query}&status={status}") for status in _STATUSES)
+        )
+        return {status: page["total"] for status, page in zip(_STATUSES, pages, strict=True)}
+
+    async def ended(self, run: str, within: float) -> str | None:
+        """Wait for a run's end; return its status, or None if it has not ended by then."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while (left := deadline - loop.time()) > 0:
+            asked = loop.time()
+            answer = await self.call("GET", f"/api/v1/runs/{run}?wait={min(left, 30.0):.3f}")
+            if answer["status"] not in {"PENDING", "RUNNING"}:
+                return str(answer["status"])
+            if loop.time() - asked < 1.0:  # it has too many waiters, and answered at once
+                await asyncio.sleep(0.2)
+        return None
+
+
+def _definition(name: str, agents: Sequence[str]) -> dict[str, Any]:
+    steps: dict[str, Any] = {}
+    for index, step in enumerate(STEPS):
+        before = STEPS[index - 1] if index else None
+        mapping = {"source": "${workflow.input.source}"}
+        if before is not None:
+            mapping["before"] = f"${{{before}.output.call}}"
+        steps[step] = {
+            "id": step,
+            "agent_name": agents[index % len(agents)],
+            "next_step": STEPS[index + 1] if index + 1 < len(STEPS) else None,
+            "input_mapping": mapping,
+        }
+    return {"name": name, "start_step": STEPS[0], "steps": steps}
