@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -149,7 +150,9 @@ class Settings(BaseSettings):
         if url is not None:
             parts = urlsplit(url)
             if parts.scheme not in {"postgresql", "postgres"} or not parts.path.strip("/"):
-                raise ValueError("it has the form postgresql://user:password@host:5432/database")
+                raise PydanticCustomError(
+                    "database_url", "it has the form postgresql://user:password@host:5432/database"
+                )
         return url
 
     @field_validator("kafka_bootstrap_servers")
@@ -158,7 +161,9 @@ class Settings(BaseSettings):
         for server in () if servers is None else servers.split(","):
             host, _, port = server.strip().rpartition(":")
             if not host or not port.isdigit():
-                raise ValueError("it has the form host:port[,host:port]")
+                raise PydanticCustomError(
+                    "bootstrap_servers", "it has the form host:port[,host:port]"
+                )
         return servers
 
     @model_validator(mode="after")
@@ -166,12 +171,17 @@ class Settings(BaseSettings):
         sasl = self.kafka_security_protocol.startswith("SASL")
         whole = self.kafka_sasl_username is not None and self.kafka_sasl_password is not None
         if sasl and not whole:
-            raise ValueError(
-                f"ORCHESTRATOR_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs"
-                " ORCHESTRATOR_KAFKA_SASL_USERNAME and ORCHESTRATOR_KAFKA_SASL_PASSWORD"
+            raise PydanticCustomError(
+                "kafka_login",
+                "ORCHESTRATOR_KAFKA_SECURITY_PROTOCOL={protocol} needs"
+                " ORCHESTRATOR_KAFKA_SASL_USERNAME and ORCHESTRATOR_KAFKA_SASL_PASSWORD",
+                {"protocol": self.kafka_security_protocol},
             )
         if self.kafka_ssl_keyfile is not None and self.kafka_ssl_certfile is None:
-            raise ValueError("ORCHESTRATOR_KAFKA_SSL_KEYFILE needs ORCHESTRATOR_KAFKA_SSL_CERTFILE")
+            raise PydanticCustomError(
+                "kafka_key",
+                "ORCHESTRATOR_KAFKA_SSL_KEYFILE needs ORCHESTRATOR_KAFKA_SSL_CERTFILE",
+            )
         return self
 
     @classmethod
@@ -214,14 +224,18 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as wrong:
-        raise InvalidSettings(
-            "; ".join(_line(e["loc"], e["msg"]) for e in wrong.errors())
-        ) from None
+        raise InvalidSettings("; ".join(_line(e, file) for e in wrong.errors())) from None
     except ValueError as wrong:  # TOML that cannot be read
         raise InvalidSettings(f"{file}: {wrong}") from None
 
 
-def _line(loc: tuple[int | str, ...], message: str) -> str:
-    if not loc:  # about several settings; it names them itself
-        return message.removeprefix("Value error, ")
-    return f"{PREFIX}{str(loc[0]).upper()}: {message}"
+def _line(error: ErrorDetails, file: str | None) -> str:
+    """Say what is wrong with a setting, and whether it stands in the file."""
+    if not error["loc"]:  # about several settings; it names them itself
+        return error["msg"]
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"{file}: there is no setting '{name}'"
+    variable = PREFIX + name.upper()
+    from_file = f" (in {file})" if file and variable not in os.environ else ""
+    return f"{variable}: {error['msg']}{from_file}"

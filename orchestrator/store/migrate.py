@@ -46,15 +46,35 @@ class Migration:
 async def migrate(dsn: str) -> None:
     """Bring the database to this program's schema; raise `Misconfigured`, in one line."""
     with _one_line(dsn):
-        conn = await asyncpg.connect(
-            dsn,
-            timeout=pool.CONNECT_TIMEOUT,
-            server_settings={"application_name": "orchestrator migrate", "lock_timeout": "60s"},
-        )
+        conn = await _connect(dsn)
         try:
             await _bring_up(conn, known())
         finally:
             await conn.close(timeout=pool.CONNECT_TIMEOUT)
+
+
+async def _connect(dsn: str) -> Connection:
+    """Open the first session; here every refusal is the address's or the server's, not ours."""
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=pool.CONNECT_TIMEOUT,
+            server_settings={"application_name": "orchestrator migrate", "lock_timeout": "60s"},
+        )
+    except asyncpg.UndefinedObjectError as error:  # what the URL asks for beyond the usual
+        raise Misconfigured(f"ORCHESTRATOR_DATABASE_URL: {error}") from error
+    except asyncpg.ConnectionDoesNotExistError as error:
+        raise Misconfigured(
+            f"what listens at {_place(dsn)} hangs up and seems not to be PostgreSQL: {_HINT}"
+        ) from error
+    except asyncpg.ClientConfigurationError:
+        raise
+    except (ValueError, OverflowError) as error:
+        # Without what was found in its place: that may be a piece of the password.
+        raise Misconfigured(
+            "ORCHESTRATOR_DATABASE_URL: the port is no number from 1 to 65535 (in a user's name or"
+            " password, / is written %2F, : %3A and @ %40)"
+        ) from error
 
 
 def known() -> Sequence[Migration]:

@@ -126,6 +126,8 @@ def reason(error: OSError) -> str:
         return str(error.args[-1]) if error.args else type(error).__name__
     if error.errno is not None:
         return os.strerror(error.errno)
+    if "rejected SSL" in str(error):
+        return "it does not speak TLS, or is not PostgreSQL"
     # asyncpg tried several addresses and put its findings into one text.
     numbers = {int(n) for n in _IN_MESSAGE.findall(str(error))}
     return ", ".join(os.strerror(n) for n in sorted(numbers)) or "Connection failed"

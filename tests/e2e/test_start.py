@@ -32,7 +32,7 @@ def data_dir() -> Iterator[Path]:
         ({"port": "70000"}, "ORCHESTRATOR_PORT: Input should be less than or equal to 65535"),
         ({"prot": "1"}, "ORCHESTRATOR_PROT: there is no such setting"),
         ({"config": "/nowhere.toml"}, "ORCHESTRATOR_CONFIG: there is no file /nowhere.toml"),
-        ({"database_url": "mysql://x/y"}, "ORCHESTRATOR_DATABASE_URL: "),
+        ({"database_url": "mysql://x/y"}, "ORCHESTRATOR_DATABASE_URL: it has the form"),
         ({"secret_keys": "short", "database_url": NOBODY_LISTENS}, "no connection to the database"),
         ({"kafka_bootstrap_servers": "somewhere"}, "ORCHESTRATOR_KAFKA_BOOTSTRAP_SERVERS: "),
         ({"kafka_security_protocol": "SASL_SSL"}, "needs ORCHESTRATOR_KAFKA_SASL_USERNAME"),
@@ -47,7 +47,11 @@ def test_a_wrong_setting_is_one_line(tmp_path: Path, settings: dict[str, str], s
 def test_a_wrong_key_of_the_configuration_file_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("partitions = 0\n")
-    assert "ORCHESTRATOR_PARTITIONS: " in refused(tmp_path, config=file)
+    line = refused(tmp_path, config=file)
+    assert "ORCHESTRATOR_PARTITIONS: " in line
+    assert f"(in {file})" in line
+    file.write_text("prot = 1\n")
+    assert refused(tmp_path, config=file) == f"orchestrator: {file}: there is no setting 'prot'"
     file.write_text("partitions = \n")
     assert str(file) in refused(tmp_path, config=file)
 

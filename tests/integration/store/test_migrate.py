@@ -161,10 +161,39 @@ async def test_nobody_listening() -> None:
     )
 
 
-async def test_a_setting_in_the_url_that_nobody_knows(empty_dsn: str) -> None:
-    message = await refusal(f"{empty_dsn}&sslmode=sometimes")
+@pytest.mark.parametrize("setting", ["sslmode=sometimes", "no_such_thing=1"])
+async def test_a_setting_in_the_url_that_nobody_knows(empty_dsn: str, setting: str) -> None:
+    message = await refusal(f"{empty_dsn}&{setting}")
 
     assert message.startswith("ORCHESTRATOR_DATABASE_URL: ")
+
+
+@pytest.mark.parametrize("url", ["u:s3cret/pa@h/db", "u@127.0.0.1:many/db", "u@127.0.0.1:99999/db"])
+async def test_a_port_that_is_none_is_said_without_what_stands_there(url: str) -> None:
+    message = await refusal(f"postgresql://{url}?sslmode=disable")
+
+    assert message.startswith("ORCHESTRATOR_DATABASE_URL: the port is no number")
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize(
+    ("sslmode", "said"),
+    [("disable", "seems not to be PostgreSQL"), ("require", "does not speak TLS")],
+)
+async def test_something_else_that_listens(sslmode: str, said: str) -> None:
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        message = await refusal(f"postgresql://u:s3cret@127.0.0.1:{port}/db?sslmode={sslmode}")
+
+    assert said in message
+    assert f"127.0.0.1:{port}" in message
+    assert "correct ORCHESTRATOR_DATABASE_URL" in message
+    assert "s3cret" not in message
 
 
 def test_files_are_numbered_without_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
