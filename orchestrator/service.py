@@ -143,8 +143,8 @@ async def _serve_on(
                 await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
                 stopping.cancel()
                 log.info("stopping", grace_s=settings.shutdown_grace_s)
-                await node.drain()
                 watch.close()
+                await node.drain()
     log.info("stopped")
 
 

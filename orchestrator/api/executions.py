@@ -4,6 +4,7 @@ import hashlib
 from typing import Any
 
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from orchestrator import json_text
 from orchestrator.api import answers, parse, render
@@ -42,10 +43,12 @@ async def execute(request: web.Request) -> web.Response:
     parsed = await parse.body(request, ExecuteRequest)
     if key is not None:
         row = await _execute_once(request, workflow_id, key, parsed.raw)
+        bind_contextvars(run_id=external_id(row.id))  # which run the request's log line tells of
         return render.answer(shown(row), 202, parsed.warnings)
     live = await request.app[ADMISSION].admit(workflow_id)
     text = json_text.dumps(parsed.raw["input_data"])
     created = await deps.execute(_new_run(live, text))
+    bind_contextvars(run_id=external_id(created.id))
     return render.answer(_accepted(live, text, created), 202, parsed.warnings)
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from aiohttp import web
+from structlog.contextvars import bind_contextvars
 
 from orchestrator.api import answers, history, parse, problems, render
 from orchestrator.api.deps import DEPS
@@ -148,6 +149,7 @@ def _id(request: web.Request) -> RunId:
     run_id = parse_external_id(text)
     if run_id is None:
         raise NotFound(f"Run with id '{text}' not found")
+    bind_contextvars(run_id=text)  # for the request's log lines
     return run_id
 
 

@@ -7,7 +7,8 @@ of its own, so that its log and its tasks survive whoever called it. Run it with
 
 The input may say otherwise for one call: `mode`, `delay_ms`, `answer` (the output, instead of an
 echo), `fail_first` (so many calls of a step in a run get HTTP 503 before one works), `error`
-(a JSON-RPC error object to answer with).
+(a JSON-RPC error object to answer with), `tell` (a header of the request: it is answered as an
+error, as an agent would that says aloud what it was sent).
 
 GET  /calls   {"calls": [{"method", "message_id", "run_id", "step_id", "attempt", "at"}],
                "polls": n, "cancels": {task id: n}}; --log has the calls as lines of JSON too
@@ -24,6 +25,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -71,7 +73,7 @@ class Agent:
         body = orjson.loads(await request.read())
         method, params = body["method"], body.get("params") or {}
         if method in _SENDS:
-            return await self._send(body["id"], method, params["message"])
+            return await self._send(body["id"], method, params["message"], request.headers)
         if method in _GETS:
             self.polls += 1
             return self._task(body["id"], params["id"], v1=_GETS[method])
@@ -85,7 +87,9 @@ class Agent:
             return self._task(body["id"], params["id"], v1=_CANCELS[method])
         return _error(body["id"], {"code": -32601, "message": "no such method"})
 
-    async def _send(self, rid: Any, method: str, message: dict[str, Any]) -> web.Response:
+    async def _send(
+        self, rid: Any, method: str, message: dict[str, Any], headers: Mapping[str, str]
+    ) -> web.Response:
         v1 = _SENDS[method]
         metadata = message.get("metadata") or {}
         entry = {
@@ -105,6 +109,8 @@ class Agent:
         if self.failures[key] < data.get("fail_first", 0):
             self.failures[key] += 1
             return web.Response(status=503, text="told to fail")
+        if told := data.get("tell"):
+            return _error(rid, {"code": -32603, "message": f"{told}: {headers.get(told)}"})
         if error := data.get("error"):
             return _error(rid, error)
         output = data.get("answer", {"echo": data, "agent": self.name, "n": len(self.calls)})
