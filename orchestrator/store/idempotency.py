@@ -27,8 +27,8 @@ async def find_once(conn: Conn, workflow_id: UUID, key: str, body_sha256: bytes)
     if row is None:
         return None
     if row["body_sha256"] != body_sha256:
-        said = "Value error, the key was used before with another body"
-        raise Malformed(Fault(("header", "Idempotency-Key"), "value_error", said, key))
+        said = "Value error, this Idempotency-Key was used before with another body"
+        raise Malformed(Fault(("body",), "value_error", said, {"Idempotency-Key": key}))
     return _as_created(run_row(row))
 
 

@@ -201,7 +201,7 @@ async def test_the_same_key_with_another_body_is_422(api: Api) -> None:
 
     faults = await api.faults("POST", path, {"input_data": {"a": 1}}, headers=key)
 
-    assert faults == [("header.Idempotency-Key", "value_error")]
+    assert faults == [("body", "value_error")]
 
 
 async def test_keys_belong_to_their_workflow(api: Api) -> None:
