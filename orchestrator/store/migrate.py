@@ -97,6 +97,12 @@ async def _bring_up(conn: Connection, migrations: Sequence[Migration]) -> None:
         raise Misconfigured(
             f"the database is PostgreSQL {version.major}: {OLDEST_SERVER} or newer is needed"
         )
+    encoding = conn.get_settings().server_encoding
+    if encoding != "UTF8":
+        raise Misconfigured(
+            f"the database's encoding is {encoding}, which cannot hold every text: UTF8 is needed"
+            " (createdb --encoding UTF8 --template template0)"
+        )
     await conn.execute(SQL["lock"])
     await conn.execute(SQL["bookkeeping"])
     applied = {row["version"]: row for row in await conn.fetch(SQL["applied"])}

@@ -113,6 +113,18 @@ async def test_an_old_server_is_refused(empty_dsn: str, monkeypatch: pytest.Monk
     )
 
 
+async def test_a_database_that_cannot_hold_every_text_is_refused(empty_dsn: str) -> None:
+    latin = urlsplit(empty_dsn).path.strip("/") + "_latin"
+    await run(empty_dsn, f"CREATE DATABASE {latin} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        message = await refusal(empty_dsn.replace("?", "_latin?"))
+    finally:
+        await run(empty_dsn, f"DROP DATABASE {latin}")
+
+    assert message.startswith("the database's encoding is LATIN1")
+    assert "createdb --encoding UTF8" in message
+
+
 async def test_a_database_of_something_else_is_refused(empty_dsn: str) -> None:
     await run(empty_dsn, "CREATE TABLE workflow (x int)")
 
