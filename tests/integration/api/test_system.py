@@ -1,6 +1,7 @@
 """Health, readiness, metrics, the pages, and the one envelope of all errors."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -8,11 +9,14 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from orchestrator.api import system
 from orchestrator.api.deps import Check
 from orchestrator.domain.errors import Overloaded, Stale, Unavailable
 from orchestrator.domain.term import Partition
+from orchestrator.store import pool as pools
 from orchestrator.store import terms
 from tests.integration.api.conftest import ENVELOPE, Api
+from tests.integration.store.proxy import Proxy
 
 MADE = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -47,6 +51,23 @@ async def test_without_its_database_it_is_not_ready(api: Api) -> None:
     assert said["checks"]["database"]["response_time_ms"] is None
     assert api.last is not None
     assert api.last.headers["Retry-After"] == "1"
+
+
+async def test_readiness_does_not_wait_for_a_database_that_hangs(
+    make_api: Callable[..., Any], module_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "_CHECK_TIMEOUT", 0.3)
+    async with Proxy(module_dsn) as proxy:
+        pool = await pools.connect_pool(proxy.dsn, 1)
+        api: Api = await make_api(pool=pool)
+        proxy.swallow_requests()
+        began = time.monotonic()
+
+        said = await api("GET", "/health/ready", status=503)
+
+        assert said["checks"]["database"]["message"] == "Database connection failed: Timeout"
+        assert time.monotonic() - began < 3
+        pool.terminate()
 
 
 async def test_without_its_database_everything_is_503(api: Api) -> None:
