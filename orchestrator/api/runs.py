@@ -87,6 +87,7 @@ async def cancel(request: web.Request) -> web.Response:
     parsed = await parse.body(request, CancelRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.cancel(conn, run_id, parsed.value.reason or None)
+    deps.metrics.run_ended(row.status.value)  # decided in the database: no actor tells of it
     deps.nudge(Hint(HintKind.CANCEL_REQUESTED, row.id, row.partition, row.seq))
     return render.answer(shown(row), warnings=parsed.warnings)
 

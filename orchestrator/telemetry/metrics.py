@@ -120,6 +120,13 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
+        # What has not happened yet is shown as 0, so that its first time is a rise.
+        for status in ("COMPLETED", "FAILED", "CANCELLED"):
+            self._runs.labels(status)
+        for outcome in ("completed", "attempt_failed", "failed"):
+            self._steps.labels(outcome)
+        for reason in ("fenced", "stale"):
+            self._refused.labels(reason)
         # Children are looked up once: `labels()` costs more than the count itself.
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._step_children: dict[str, Counter] = {}

@@ -136,6 +136,19 @@ async def test_metrics_count_every_request_and_hold_no_id(api: Api) -> None:
     assert "PROPFIND" not in text
 
 
+async def test_metrics_count_cancelled_runs_and_show_what_never_happened(api: Api) -> None:
+    run = await api.run((await api.workflow())["id"])
+    await api("POST", f"/api/v1/runs/{run['id']}/cancel")
+    await api("POST", f"/api/v1/runs/{run['id']}/cancel", status=400)
+
+    text = await (await api.client.get("/metrics")).text()
+
+    assert 'orchestrator_runs_ended_total{status="CANCELLED"} 1.0' in text
+    assert 'orchestrator_runs_ended_total{status="FAILED"} 0.0' in text
+    assert 'orchestrator_writes_refused_total{reason="fenced"} 0.0' in text
+    assert 'orchestrator_steps_total{outcome="failed"} 0.0' in text
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
 async def test_pages_are_served_under_a_strict_policy(api: Api, path: str) -> None:
     answer = await api.client.get(path)
