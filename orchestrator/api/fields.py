@@ -17,7 +17,8 @@ _RESERVED = re.compile(
     "|keep-alive|te|traceparent|trailer|transfer-encoding|upgrade"
 )
 _ISO = re.compile(r"\d{4}-?\d\d-?\d\d(?:[Tt ]|$)")
-_BARE_PLUS = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")  # `+` in a query string is a space
+# `+` in a query string is a space; behind a date alone it is one, and a time follows.
+_BARE_PLUS = re.compile(r"([\d-]+[Tt ][\d:.,]+) (\d\d(?::?\d\d)?)")
 
 
 def _no_nul(text: str) -> str:
@@ -60,7 +61,9 @@ def _iso_date(text: Any) -> Any:
     """Read ISO 8601; without an offset it is UTC, and an unescaped `+` is understood."""
     if isinstance(text, str) and _ISO.match(text):
         with suppress(ValueError, OverflowError):
-            moment = datetime.fromisoformat(_BARE_PLUS.sub("+", text).upper())
+            if bare := _BARE_PLUS.fullmatch(text):
+                text = "+".join(bare.groups())
+            moment = datetime.fromisoformat(text.upper())
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     raise PydanticCustomError(
         "datetime_parsing", "Input should be a valid datetime in ISO 8601 format"
