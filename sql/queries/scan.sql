@@ -12,7 +12,10 @@ WITH active AS MATERIALIZED (
   SELECT clock_timestamp() AS now
 ), moved AS (
   SELECT a.run_id
-  FROM active a LEFT JOIN run r ON r.id = a.run_id AND r.id BETWEEN $4::uuid AND $5::uuid
+  FROM active a LEFT JOIN (
+    -- By the ids: joined by $4 and $5 alone, all runs of the days in between would be read.
+    SELECT r.id, r.seq FROM run r WHERE r.id = ANY($2::uuid[]) AND r.id BETWEEN $4::uuid AND $5::uuid
+  ) AS r ON r.id = a.run_id
   WHERE r.seq IS DISTINCT FROM a.seq
 ), due AS MATERIALIZED (
   SELECT found.* FROM owned, LATERAL (
