@@ -92,6 +92,34 @@ async def test_between_two_attempts_only_a_known_task_is_cancelled(stage: Stage)
     assert await asked(stage, followed) == [("a.1", "t")]
 
 
+async def test_a_cancel_is_later_than_what_it_waited_for(stage: Stage) -> None:
+    run = await stage.started()
+    owner, api = await stage.session(), await stage.session()
+    held = owner.transaction()
+    await held.start()
+    await owner.execute("UPDATE run SET seq = seq WHERE id = $1", run.id)
+
+    cancel = asyncio.create_task(runs.cancel(api, run.id, None))
+    await stage.until_locked()
+    released_at = await stage.conn.fetchval("SELECT clock_timestamp()")
+    await held.rollback()
+
+    assert (await cancel).updated_at > released_at
+
+
+async def test_a_call_that_is_to_be_cancelled_already_is_asked_for_once(stage: Stage) -> None:
+    run = await stage.started()
+    await stage.conn.execute(
+        "INSERT INTO task_cancellation (run_id, message_id, path, partition, agent_name, attempts)"
+        " VALUES ($1, message_id_of($1, 'a', 1), 'a', 0, 'A', 3)",
+        run.id,
+    )
+
+    await runs.cancel(stage.conn, run.id, None)
+
+    assert (await stage.row("task_cancellation", run.id))["attempts"] == 3
+
+
 async def test_of_many_cancels_at_a_time_one_succeeds(stage: Stage) -> None:
     run = await stage.started()
     sessions = [await stage.session() for _ in range(8)]
@@ -128,6 +156,7 @@ async def test_a_retry_puts_all_back_but_what_was_completed(stage: Stage) -> Non
         TaskRecorded(B, 1, TaskRef("t", "c")),
         AttemptFailed(B, 1, "no", SECOND, 2),
         StepStarted(B, 2, 2, {"in": 1}),
+        TaskRecorded(B, 2, TaskRef("t2", "c")),
         StepFailed(B, 2, "broke"),
         RunFailed("Step 'b' failed: broke"),
     )
