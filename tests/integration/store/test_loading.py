@@ -1,5 +1,6 @@
 """Loading: runs rebuilt from their rows, and rows that cannot be used."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from orchestrator.domain.errors import Fenced
 from orchestrator.domain.messages import AttemptFailed, TaskRecorded
 from orchestrator.domain.run import Run, RunId, RunStatus, StepStatus
 from orchestrator.domain.term import Term
-from orchestrator.store import loading, runs
+from orchestrator.store import loading, runs, terms
 from tests.integration.store.stage import HOUR, WENT_ON, A, B, Stage
 
 pytestmark = pytest.mark.integration
@@ -115,10 +116,13 @@ async def fail(stage: Stage, run: Run, term: Term, reason: str = "bad") -> dict[
 
 async def test_failing_a_run_ends_its_steps_and_cancels_their_calls(stage: Stage) -> None:
     run = await stage.started()
-    row = await fail(stage, run, stage.terms[run.partition])
+    before = await stage.row("run", run.id)
+    term = await stage.claim(run.partition)
+    row = await fail(stage, run, term)
 
     assert (row["status"], row["seq"], row["error_message"]) == ("FAILED", 4, "bad")
-    assert row["epoch"] == stage.terms[run.partition].epoch
+    assert row["epoch"] == term.epoch
+    assert row["token"] != before["token"]  # nobody takes it for a write of his own
     step = await stage.row("step_execution", run.id)
     assert (step["status"], step["completed_at"]) == ("FAILED", row["completed_at"])
     cancellation = await stage.row("task_cancellation", run.id)
@@ -137,6 +141,25 @@ async def test_only_the_owner_fails_a_run(stage: Stage) -> None:
 
     foreign = await fail(stage, run, await stage.claim(1))
     assert foreign["status"] == "RUNNING"  # the owner of another partition is no owner
+
+
+async def test_a_takeover_waits_for_the_old_owner_who_is_failing_a_run(stage: Stage) -> None:
+    run = await stage.started()
+    term = stage.terms[run.partition]
+    old, new, other = [await stage.session() for _ in range(3)]
+    held = other.transaction()
+    await held.start()
+    await other.execute("SELECT FROM run WHERE id = $1 FOR UPDATE", run.id)
+
+    failing = asyncio.create_task(loading.fail_corrupt(old, run.id, term, "bad"))
+    await stage.until_locked()
+    takeover = asyncio.create_task(terms.claim(new, run.partition, uuid4()))
+    await stage.until_locked(2)
+    await held.rollback()
+    await takeover
+
+    await failing
+    assert (await stage.load(run.id)).status is RunStatus.FAILED
 
 
 async def test_an_ended_run_keeps_its_end(stage: Stage) -> None:
