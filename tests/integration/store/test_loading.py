@@ -153,7 +153,7 @@ async def test_a_takeover_waits_for_the_old_owner_who_is_failing_a_run(stage: St
 
     failing = asyncio.create_task(loading.fail_corrupt(old, run.id, term, "bad"))
     await stage.until_locked()
-    takeover = asyncio.create_task(terms.claim(new, run.partition, uuid4()))
+    takeover = asyncio.create_task(terms.claim(new, run.partition, terms.Owner(uuid4(), "test")))
     await stage.until_locked(2)
     await held.rollback()
     await takeover

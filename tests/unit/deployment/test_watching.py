@@ -16,6 +16,7 @@ from promql_parser import AggModifierType, AggregateExpr, MatchOp, VectorSelecto
 from orchestrator.api.routes import OPERATIONS
 from orchestrator.domain.agent import Cancellation, Outcome
 from orchestrator.domain.run import RunStatus
+from orchestrator.feed.hints import Skip
 from orchestrator.settings import Settings
 from orchestrator.telemetry.metrics import Metrics
 
@@ -41,6 +42,10 @@ def count_everything(metrics: Metrics) -> None:
         metrics.refused(reason)
     for cancellation in Cancellation:
         metrics.cancellation(cancellation.value)
+    for dropped in ("away", "full", "refused"):
+        metrics.hint_dropped(dropped)
+    for skipped in Skip:
+        metrics.hint_skipped(skipped.value)
     for run_status in RunStatus:
         metrics.run_ended(run_status.value)
 
