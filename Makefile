@@ -31,7 +31,7 @@ check: dev ## Format check, linters, types, layers, unit tests
 	$(PY) -m mypy --strict orchestrator tests scripts bench
 	.venv/bin/lint-imports
 	.venv/bin/hadolint Dockerfile
-	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	.venv/bin/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(PY) -m pytest -q tests/unit
 
 test: check ## `make check`, then all other tests
