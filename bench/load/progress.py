@@ -25,6 +25,9 @@ class Progress:
 
     async def show(self) -> None:
         """Write until cancelled."""
+        pace = f"{self._plan.rate:g}/s" if self._plan.rate else f"{self._plan.concurrency} users"
+        self._out.write(f"Loading with {pace}; latencies are p50/p99 in ms\n")
+        self._out.flush()
         try:
             while True:
                 await asyncio.sleep(_REDRAW_S if self._live else _LINE_S)
@@ -45,17 +48,17 @@ class Progress:
         self._last = now
         throttled, errors = len(samples.throttled), samples.errors.total()
         return (
-            f"{now:5.0f} s {self._phase(now):<8}{rate:8.0f} runs/s"
-            f" · execute {_quantiles(executes)} · run {_quantiles(runs)}"
-            f" · open {load.requests}, unfinished {load.unfinished}"
-            + (f" · 429: {throttled}" if throttled else "")
-            + (f" · errors: {errors}" if errors else "")
+            f"{now:4.0f} s{self._phase(now)} {rate:5.0f} runs/s"
+            f"  execute {_quantiles(executes)}  run {_quantiles(runs)}"
+            f"  {load.unfinished + load.requests} open"
+            + (f"  {throttled} x 429" if throttled else "")
+            + (f"  {errors} errors" if errors else "")
         )
 
     def _phase(self, now: float) -> str:
         if now < self._plan.window.begin:
-            return "warm-up"
-        return "" if now < self._plan.window.end else "drain"
+            return " (warm-up)"
+        return "" if now < self._plan.window.end else " (drain)"
 
     def _write(self, line: str) -> None:
         if self._live:
@@ -70,5 +73,4 @@ class Progress:
 def _quantiles(ordered: list[float]) -> str:
     if not ordered:
         return "-"
-    middle, high = (percentile(ordered, each) * 1000 for each in (50, 99))
-    return f"p50 {middle:.1f} p99 {high:.1f} ms"
+    return "/".join(f"{percentile(ordered, each) * 1000:.1f}" for each in (50, 99))
