@@ -1,7 +1,7 @@
 """The PostgreSQL that is brought along: nothing to install, nothing to configure.
 
 It listens on a unix socket in a private folder only, dies with its parent, and is started again
-if it dies alone. `docs/adr/0002-embedded-postgresql.md` says why it is built like this.
+if it dies alone. `docs/adr/0003-embedded-postgresql.md` says why it is built like this.
 """
 
 import asyncio
