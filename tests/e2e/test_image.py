@@ -102,6 +102,17 @@ def test_it_works_as_an_ordinary_user_with_only_its_volume_to_write(builder: Bui
         assert second.stop() == 0
 
 
+def test_a_volume_that_is_only_its_groups_will_do(builder: Builder) -> None:
+    # As Kubernetes mounts one with `fsGroup`.
+    volume = builder.volume("orchestrator", "/data", "group")
+    builder.call("chown", f"0:{UID}", volume)
+    builder.call("chmod", "2770", volume)
+
+    with Container(builder, builder.build("orchestrator"), volumes={"/data": volume}) as container:
+        container.wait_until_healthy()
+        assert container.stop() == 0
+
+
 def test_without_a_volume_to_write_it_says_so_in_one_line(builder: Builder) -> None:
     with Container(builder, builder.build("orchestrator")) as container:
         assert container.process.wait(60) == 2
