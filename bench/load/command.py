@@ -146,7 +146,7 @@ async def _load(plan: Plan) -> tuple[dict[str, Any], Load]:
     assert me is not None  # noqa: S101 - the runner made this task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     async with _session(max(plan.connections, plan.concurrency)) as session, _session(0) as other:
-        deployment = Deployment(other, plan.urls[0])
+        deployment = Deployment(other, *plan.urls)
         if plan.workflow is None:
             return await _with_own_agents(plan, session, other, deployment)
         await deployment.call("GET", f"/api/v1/workflows/{plan.workflow}")
@@ -170,9 +170,13 @@ async def _with_own_agents(
         agents.tell(load.tell)
         async with _shown(plan, load):
             made = await _make(load)
-            statuses = await _settled(plan, load, deployment, workflow, made.began)
-        report = await agents.report(other)
-        return summary.summarise(plan, load, replace(made, report=report, statuses=statuses)), load
+            try:
+                statuses = await _settled(plan, load, deployment, workflow, made.began)
+                made = replace(made, statuses=statuses)
+            except LoadFailed as failed:
+                made = replace(made, unasked=str(failed))
+        made = replace(made, report=await agents.report(other))
+        return summary.summarise(plan, load, made), load
 
 
 def _session(connections: int) -> aiohttp.ClientSession:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,35 +20,43 @@ _STATUSES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 
 
 class Deployment:
-    """One orchestrator of it is asked."""
+    """The first of its orchestrators that takes connections is asked."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *urls: str) -> None:
         self._session = session
-        self._url = url
+        self._urls = urls
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """Return the answer; raise `LoadFailed` with the deployment's own reason."""
+        failed = LoadFailed("there is nobody to ask")
+        for url in self._urls:
+            try:
+                return await self._call(method, url + path, body)
+            except aiohttp.ClientConnectorError as error:  # nothing was sent
+                failed = LoadFailed(f"{method} {url}{path}: {error}")
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                reason = str(error) or type(error).__name__
+                raise LoadFailed(f"{method} {url}{path}: {reason}") from error
+        raise failed
+
+    async def _call(self, method: str, url: str, body: object) -> Any:
         data = None if body is None else orjson.dumps(body)
         headers = {"Content-Type": "application/json"}
         timeout = aiohttp.ClientTimeout(total=_CALL_S)
-        try:
-            async with self._session.request(
-                method, self._url + path, data=data, headers=headers, timeout=timeout
-            ) as response:
-                text = await response.read()
-                answer = orjson.loads(text) if text else None
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise LoadFailed(f"{method} {self._url}{path}: {reason}") from error
+        async with self._session.request(
+            method, url, data=data, headers=headers, timeout=timeout
+        ) as response:
+            text = await response.read()
+            answer = orjson.loads(text) if text else None
         if response.status >= _ERROR:
-            raise LoadFailed(f"{method} {self._url}{path}: {response.status} {answer}")
+            raise LoadFailed(f"{method} {url}: {response.status} {answer}")
         return answer
 
     @asynccontextmanager
     async def three_steps(self, agents: Sequence[str]) -> AsyncIterator[str]:
         """Register agents, and a workflow of three steps on them, for as long as the load takes.
 
-        Give the workflow's id. Runs stay in the history.
+        Give the workflow's id. Runs stay in the history. What cannot be removed is warned of.
         """
         tag = secrets.token_hex(4)
         made: list[str] = []
@@ -64,7 +73,10 @@ class Deployment:
             yield str(workflow["id"])
         finally:
             for path in reversed(made):
-                await self.call("DELETE", path)
+                try:
+                    await self.call("DELETE", path)
+                except LoadFailed as failed:
+                    sys.stderr.write(f"load: it could not be removed: {failed}\n")
 
     async def statuses(self, workflow: str, since: datetime) -> dict[str, int]:
         """Count the workflow's runs created since then, by status."""

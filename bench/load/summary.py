@@ -27,6 +27,7 @@ class Made:
     cpu: float  # of the generator, as a share of a core
     report: Report | None = None
     statuses: Mapping[str, int] | None = None
+    unasked: str | None = None  # why the statuses are not known
 
 
 def settings(plan: Plan) -> dict[str, Any]:
@@ -83,6 +84,8 @@ def summarise(plan: Plan, load: Load, made: Made) -> dict[str, Any]:
     """Return the whole result."""
     window, samples, report, statuses = plan.window, load.samples, made.report, made.statuses
     wrong = problems(load, report, statuses)
+    if made.unasked is not None:
+        wrong.append(f"how its runs ended is not known: {made.unasked}")
     late = samples.lateness.sorted_in(window)
     late_s = percentile(late, 99) if late else 0.0
     checks: dict[str, Any] = {"problems": wrong}

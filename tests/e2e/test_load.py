@@ -128,3 +128,22 @@ def test_an_interrupted_load_removes_what_it_registered(program: Program) -> Non
     assert running.returncode == 130
     assert errors == "load: interrupted; what was registered for it was removed\n"
     assert left_behind(program) == []
+
+
+def test_a_deployment_that_dies_is_still_reported_on(program: Program, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    running = start(program, "--rate", "20", "--duration", "6", "--warmup", "0", "--json", result)
+    end = time.monotonic() + 60
+    while len(left_behind(program)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+    program.kill()
+    output, errors = running.communicate(timeout=60)
+
+    assert running.returncode == 1
+    found = json.loads(result.read_text())
+    assert found["errors"]["ClientConnectorError (ECONNREFUSED)"] > 0
+    assert "Wrong: how its runs ended is not known: GET " in output
+    assert "load: it could not be removed: DELETE " in errors
+    program.start()

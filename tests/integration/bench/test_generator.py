@@ -9,6 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from bench.load.deployment import Deployment
+from bench.load.failure import LoadFailed
 from bench.load.generator import Load
 from bench.load.plan import Plan
 from bench.load.samples import Window, percentile
@@ -171,3 +173,16 @@ async def test_the_word_of_an_agent_may_come_before_the_answer_of_the_execute() 
             await words[0].run()
 
     assert (words[0].completed, words[0].unfinished) == (2, 0)
+
+
+async def test_a_deployment_is_asked_where_it_takes_connections() -> None:
+    nobody = "http://127.0.0.1:9"
+    async with (
+        TestServer(Server(accept).app(), host="127.0.0.1") as listening,
+        aiohttp.ClientSession() as session,
+    ):
+        url = str(listening.make_url("")).rstrip("/")
+
+        assert await Deployment(session, nobody, url).ended("run-1", 5.0) == "COMPLETED"
+        with pytest.raises(LoadFailed, match=f"GET {nobody}/api/v1/runs/run-1"):
+            await Deployment(session, nobody).ended("run-1", 5.0)
