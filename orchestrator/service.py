@@ -261,11 +261,15 @@ def _bind(host: str, port: int) -> socket.socket:
         listening.bind(address)
     except OSError as error:
         listening.close()
-        raise Misconfigured(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set"
-            " ORCHESTRATOR_PORT (or ORCHESTRATOR_HOST)"
-        ) from None
+        raise _taken(host, port, error) from None
     return listening
+
+
+def _taken(host: str, port: int, error: OSError) -> Misconfigured:
+    return Misconfigured(
+        f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set"
+        " ORCHESTRATOR_PORT (or ORCHESTRATOR_HOST)"
+    )
 
 
 @asynccontextmanager
@@ -275,6 +279,11 @@ async def _listening(app: web.Application, listening: socket.socket) -> AsyncIte
     )
     await runner.setup()
     try:
+        try:
+            listening.listen(_BACKLOG)  # whoever started at the same moment may have been quicker
+        except OSError as error:
+            host, port = listening.getsockname()[:2]
+            raise _taken(host, port, error) from None
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
         yield
     finally:

@@ -1,19 +1,22 @@
 """What stands in the way of a start is one clear line, and exit code 2."""
 
+import asyncio
 import re
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from orchestrator.store import migrate
+from orchestrator.store import migrate, queries
 from tests.e2e import engine
 from tests.e2e.program import Program, refused
 
 pytestmark = pytest.mark.e2e
 
+LOCK_MIGRATIONS = queries.load("migrate")["lock"]
 NOBODY_LISTENS = "postgresql://postgres@127.0.0.1:1/none"
 
 
@@ -66,6 +69,27 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
     assert f"cannot listen on 127.0.0.1:{port}" in line
     assert "ORCHESTRATOR_PORT" in line
+
+
+async def test_a_port_that_another_took_at_the_same_moment_is_named(
+    tmp_path: Path, dsn: str
+) -> None:
+    conn = await asyncpg.connect(dsn)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))  # which two may do, as long as nobody listens
+        port = other.getsockname()[1]
+        await conn.execute(LOCK_MIGRATIONS)
+        start = asyncio.ensure_future(
+            asyncio.to_thread(refused, tmp_path, port=port, database_url=dsn)
+        )
+        while not await conn.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not start.done(), start.result()
+            await asyncio.sleep(0.01)
+        other.listen()
+        await conn.close()
+
+        assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in await start
 
 
 def test_a_second_process_on_the_same_data_is_told_so(data_dir: Path) -> None:
