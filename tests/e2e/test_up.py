@@ -1,6 +1,5 @@
 """`python -m bench up` as a developer starts it: the whole stack, and every way to end it."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -107,9 +106,6 @@ def nothing_is_left(up: Up, within: float = 20.0) -> bool:
     return up.processes() == {}
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("orchestrator.feed.kafka") is None, reason="no Kafka feed yet"
-)
 def test_both_orchestrators_run_the_demos_workflow_until_ctrl_c(up: Up, tmp_path: Path) -> None:
     up.start()
 
