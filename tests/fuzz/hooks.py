@@ -115,7 +115,8 @@ def _redirect(body: Any) -> None:
         return
     try:
         parts = urlsplit(url)
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+        _ = parts.port  # raises where it is none
+        if parts.scheme in {"http", "https"} and parts.hostname:
             body["url"] = parts._replace(scheme="http", netloc=_AGENT.netloc).geturl()
     except ValueError:  # no url: refused
         return
