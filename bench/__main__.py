@@ -1,10 +1,11 @@
-"""The command line: `python -m bench {up | load}`."""
+"""The command line: `python -m bench {up | load | engine}`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from bench import up_command
+from bench.engine import command as engine_command
 from bench.load import command as load_command
 
 
@@ -18,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up_command.add_parser(commands)
     load_command.add_parser(commands)
+    engine_command.add_parser(commands)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 

@@ -27,11 +27,13 @@ class StubAgents:
 
     def __init__(self) -> None:
         self.urls: list[str] = []
+        self.pids: list[int] = []
         self._lines: list[asyncio.StreamReader] = []
         self._listening: list[asyncio.Task[None]] = []
 
-    def add(self, url: str, lines: asyncio.StreamReader) -> None:
+    def add(self, url: str, pid: int, lines: asyncio.StreamReader) -> None:
         self.urls.append(url)
+        self.pids.append(pid)
         self._lines.append(lines)
 
     def tell(self, told: Told) -> None:
@@ -64,7 +66,8 @@ async def running(plan: Plan) -> AsyncIterator[StubAgents]:
             process = _spawn(plan, log)
             exits.callback(_end, process)
             lines = await _reader(process)
-            agents.add(f"http://{plan.agent_host}:{await _port(lines, log)}", lines)
+            port = await _port(lines, log)
+            agents.add(f"http://{plan.agent_host}:{port}", process.pid, lines)
         exits.push_async_callback(agents.fall_silent)
         yield agents
 

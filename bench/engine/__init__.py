@@ -1,0 +1,1 @@
+"""The engine's speed on this machine, beside the floor: the same calls with nothing recorded."""

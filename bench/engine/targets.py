@@ -1,0 +1,103 @@
+"""What the engine is to reach: each target beside what was measured, and whether it was."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from bench.engine.probes import Alone, Idle
+from bench.engine.rounds import Round
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All that was measured; None: not asked for."""
+
+    rounds: Sequence[Round]
+    alone: dict[str, Alone]
+    idle: Idle | None = None
+    active_run: float | None = None  # bytes
+    start_s: float | None = None
+    overload: float | None = None  # share of the best throughput
+
+    def over(self, name: str, of: Callable[[Any], float]) -> list[float]:
+        """Return a figure of each round's sample of a variant."""
+        return [of(each.samples[name]) for each in self.rounds if name in each.samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One target: `met` None where there is only a figure."""
+
+    what: str
+    measured: str
+    target: str = ""
+    met: bool | None = None
+
+
+def lines(results: Results) -> list[Line]:
+    """Return a line for each figure, targets first met or missed, nothing left out."""
+    found = [Line("floor, runs/s", _spread([each.floor_per_s for each in results.rounds], 0))]
+    names = list(results.rounds[0].samples)
+    for name in names:
+        found += _throughput(results, name)
+    if {"embedded", "kafka"} <= set(names):
+        share = median(results.over("kafka", lambda s: s.per_s)) / median(
+            results.over("embedded", lambda s: s.per_s)
+        )
+        found.append(_least("kafka / embedded", share, 0.85))
+    for name, each in results.alone.items():
+        limit = 10.0 if "kafka" in name else 6.0
+        found.append(_most(f"{name}: a run alone, p50 ms", each.p50_ms, limit))
+    found += _single(results)
+    return found
+
+
+def _throughput(results: Results, name: str) -> list[Line]:
+    ratio = results.over(name, lambda s: s.ratio)
+    least = 0.38 if "kafka" in name else 0.45
+    ours = median(results.over(name, lambda s: s.scaled(s.orchestrator_us))) / 1000
+    both = median(results.over(name, lambda s: s.scaled(s.orchestrator_us + s.postgres_us))) / 1000
+    late = median(results.over(name, lambda s: s.execute_p99_ms))
+    found = [
+        Line(f"{name}: runs/s", _spread(results.over(name, lambda s: s.per_s), 0)),
+        Line(
+            f"{name}: ratio to the floor", _spread(ratio, 2), f">= {least}", median(ratio) >= least
+        ),
+    ]
+    if name == "embedded":
+        found.append(_most(f"{name}: orchestrator CPU a run, ms scaled", ours, 0.48))
+        found.append(_most(f"{name}: with PostgreSQL", both, 0.68))
+    else:
+        found.append(
+            Line(f"{name}: CPU a run, ms scaled", f"{ours:.2f}, {both:.2f} with PostgreSQL")
+        )
+    found.append(_most(f"{name}: execute p99, ms", late, 70.0))
+    return found
+
+
+def _single(results: Results) -> list[Line]:
+    found = []
+    if results.overload is not None:
+        found.append(_least("goodput at 3x overload / best", results.overload, 0.9))
+    if results.active_run is not None:
+        found.append(_most("memory of an active run, KiB", results.active_run / 1024, 40.0))
+    if results.idle is not None:
+        found.append(_most("idle: share of a core, %", results.idle.cpu * 100, 1.0))
+        found.append(_most("idle: statements/s", results.idle.statements_per_s, 2.0))
+        found.append(_most("idle: memory, MB", results.idle.rss / 1e6, 90.0))
+    if results.start_s is not None:
+        found.append(_most("start to ready, s", results.start_s, 1.5))
+    return found
+
+
+def _least(what: str, value: float, bound: float) -> Line:
+    return Line(what, f"{value:.2f}", f">= {bound:g}", value >= bound)
+
+
+def _most(what: str, value: float, bound: float) -> Line:
+    return Line(what, f"{value:.2f}", f"<= {bound:g}", value <= bound)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
