@@ -120,7 +120,7 @@ def test_who_waits_for_a_run_is_answered_as_soon_as_the_program_stops(
     with launch.recording() as agent:
         program = Program(tmp_path, database_url=dsn).start()
         engine.register(program, agent)
-        run_id = engine.execute(program, engine.three_steps(program), delay_ms=3000)
+        run_id = engine.execute(program, engine.three_steps(program), delay_ms=5000)
         until("the call is out", lambda: agent.get("/count")["calls"] == 1)
         stopping = threading.Thread(target=program.stop)
         stopping.start()
