@@ -57,7 +57,7 @@ WITH fence AS MATERIALIZED (
   FROM step
   ON CONFLICT (run_id, path) DO UPDATE SET
     status = excluded.status, attempt = excluded.attempt, message_no = excluded.message_no,
-    input = coalesce(excluded.input, s.input), output = coalesce(excluded.output, s.output),
+    input = coalesce(excluded.input, s.input), output = excluded.output,
     error_message = excluded.error_message,
     task_id = excluded.task_id, task_context = excluded.task_context, due_at = excluded.due_at,
     deadline_at = coalesce(excluded.deadline_at, s.deadline_at),  -- set once a generation

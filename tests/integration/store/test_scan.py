@@ -92,7 +92,10 @@ async def test_a_run_that_waits_is_wanted_when_it_is_due_and_the_next_time_is_to
     assert one_is_active.next_due is not None
     assert one_is_active.next_due > 60 * SECOND
     await stage.conn.execute(DUE, later.id)
-    assert (await look(stage)).ready == (later.id,)
+    due = await look(stage)
+    assert due.ready == (later.id,)
+    assert due.next_due is not None
+    assert due.next_due > 30 * SECOND  # what is due already is no time to look again
     assert (await look(stage, None, 10, 7)).next_due is None
 
 

@@ -1,5 +1,7 @@
 """What the journal's statement writes of a decision, column by column."""
 
+import asyncio
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +21,8 @@ from orchestrator.domain.messages import (
 )
 from orchestrator.domain.run import Run
 from orchestrator.domain.term import Partition
+from orchestrator.store.journal import SQL
+from orchestrator.store.journal_rows import Columns
 from tests.integration.store.stage import HOUR, STARTED, WENT_ON, A, B, Stage, entry_of, send
 
 pytestmark = pytest.mark.integration
@@ -202,6 +206,42 @@ async def test_a_term_of_another_partition_does_not_reach_a_run(stage: Stage) ->
 
     assert await send(stage.conn, [(entry, stage.terms[Partition(2)])]) == []
     assert (await stage.load(run.id)).seq == 1
+
+
+async def test_a_batch_is_later_than_the_takeover_that_it_waited_for(stage: Stage) -> None:
+    run = await stage.run()
+    owner, other = await stage.session(), await stage.session()
+    takeover = other.transaction()
+    await takeover.start()
+    await other.execute("UPDATE partition_term SET epoch = epoch + 1 WHERE partition = 0")
+
+    batch = asyncio.create_task(stage.send(owner, entry_of(run, *STARTED)))
+    await stage.until_locked()
+    released_at = await stage.conn.fetchval("SELECT clock_timestamp()")
+    await takeover.rollback()
+
+    assert await batch == [run.id]
+    assert (await stage.row("run", run.id))["updated_at"] > released_at
+
+
+async def test_terms_are_locked_in_their_order(stage: Stage) -> None:
+    entries = [entry_of(await stage.run(n), *STARTED) for n in (5, 2, 7)]
+    columns = Columns()
+    for entry in entries:
+        columns.add(entry, stage.terms[entry.run.partition], 1)
+
+    text = await stage.conn.fetchval("EXPLAIN (FORMAT JSON) " + SQL["write"], *columns.arguments())
+
+    (locks,) = _nodes(json.loads(text)[0]["Plan"], "LockRows")
+    (below,) = locks["Plans"]
+    assert (below["Node Type"], below["Sort Key"]) == ("Sort", ["t.partition"])
+
+
+def _nodes(plan: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    found = [plan] if plan["Node Type"] == kind else []
+    for child in plan.get("Plans", ()):
+        found += _nodes(child, kind)
+    return found
 
 
 async def test_many_runs_of_many_days_are_written_at_once(wide: Stage) -> None:
