@@ -1,7 +1,7 @@
 """The floor: a run's calls made by a plain client, with nothing recorded and nothing decided.
 
 aiohttp's client, as most services use it; JSON read and written by orjson; three calls one after
-the other make a run. Nothing that does the same calls durably can be much faster on the same machine.
+the other make a run. Nothing that makes the same calls durably can be much faster here.
 """
 
 import asyncio
