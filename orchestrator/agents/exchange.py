@@ -14,21 +14,24 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 from aiohttp import hdrs
-from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from orchestrator.agents.failures import Fault, TimedOut, malformed
+from orchestrator.agents.transport import (
+    Lost,
+    NotConnected,
+    NotHttp,
+    Sending,
+    TooLarge,
+    Transport,
+)
 from orchestrator.domain.agent import Outcome
 
 # Below what common servers keep an idle connection (uvicorn and node: 5 s): a request written into
 # a connection that is being closed has an unknown outcome.
 _KEEPALIVE_S = 4.0
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)  # ours is around it all
-_AUTOMATIC = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
-_SLICE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,54 +53,13 @@ class Answer:
     body: bytes
 
 
-class _Body(aiohttp.payload.Payload):
-    """A request body that knows whether any of it was handed to the connection."""
-
-    _value: bytes
-
-    def __init__(self, value: bytes) -> None:
-        super().__init__(value)
-        self._size = len(value)
-        self.sent = False
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return self._value.decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(
-        self,
-        writer: AbstractStreamWriter,
-        content_length: int | None,  # noqa: ARG002 - the header is made from our size
-    ) -> None:
-        self.sent = True
-        if len(self._value) <= _SLICE:
-            await writer.write(self._value)
-            return
-        for start in range(0, len(self._value), _SLICE):  # a slow reader stops us in between
-            await writer.write(self._value[start : start + _SLICE])
-
-
 class Exchange:
     """An async context manager; `max_connections` bounds what is open at a time."""
 
-    _session: aiohttp.ClientSession
-
     def __init__(self, max_connections: int) -> None:
-        self._max_connections = max_connections
+        self._transport = Transport(keep=max_connections, keep_s=_KEEPALIVE_S)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._max_connections, keepalive_timeout=_KEEPALIVE_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=_NO_TIMEOUT,
-            skip_auto_headers=_AUTOMATIC,
-            auto_decompress=False,
-            trust_env=False,
-        )
         return self
 
     async def __aexit__(
@@ -106,48 +68,41 @@ class Exchange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._session.close()
+        self._transport.close()
 
     async def __call__(self, request: Request) -> Answer:
         """Make the exchange; raise `Fault` when there is no whole answer."""
-        body = None if request.body is None else _Body(request.body)
+        sending = Sending()
         limit = asyncio.timeout(request.seconds)
         try:
-            async with (
-                limit,
-                self._session.request(
+            async with limit:
+                status, pairs, raw = await self._transport.call(
                     request.method,
                     request.url,
-                    headers=request.headers,
-                    data=body,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                raw = await _read(response, request.max_bytes)
-                return Answer(response.status, response.headers, raw)
+                    request.headers.items(),
+                    request.body or b"",
+                    request.max_bytes,
+                    sending,
+                )
         except TimeoutError:
             if not limit.expired():
                 raise
             raise TimedOut(
                 f"Connection timeout after {round(request.seconds * 1000)}ms",
-                Outcome.UNKNOWN if body is not None and body.sent else Outcome.TRANSIENT,
+                _outcome(request, sending),
             ) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _fault(error, request.url, sent=body is not None and body.sent) from None
+        except (NotConnected, NotHttp, TooLarge, Lost, ValueError) as error:
+            raise _fault(error, request, sending) from None
+        headers = CIMultiDictProxy(CIMultiDict(pairs))
+        encoding = headers.get(hdrs.CONTENT_ENCODING)
+        if encoding is not None:
+            raw = _decompress(raw, encoding.strip().lower(), request.max_bytes)
+        return Answer(status, headers, raw)
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Read the body, stopping at the first byte too many."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
-    raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    encoding = response.headers.get(hdrs.CONTENT_ENCODING)
-    return raw if encoding is None else _decompress(raw, encoding.strip().lower(), max_bytes)
+def _outcome(request: Request, sending: Sending) -> Outcome:
+    """Say whether the agent may have work to do: a request without a body asks for none."""
+    return Outcome.UNKNOWN if sending.sent and request.body is not None else Outcome.TRANSIENT
 
 
 def _decompress(raw: bytes, encoding: str, max_bytes: int) -> bytes:
@@ -172,28 +127,26 @@ def _too_large(max_bytes: int) -> Fault:
     return malformed(f"answered more than {max_bytes} bytes")
 
 
-def _fault(error: Exception, url: URL, *, sent: bool) -> Fault:
-    """Say what aiohttp's error means, and whether the agent may have the request."""
+def _fault(error: Exception, request: Request, sending: Sending) -> Fault:
+    """Say what an error means, and whether the agent may have the request."""
+    origin = _origin(request.url)
     match error:
-        case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or "it does not verify"
-            return Fault(f"has an invalid TLS certificate at {_origin(url)}: {why}", Outcome.FINAL)
-        case aiohttp.ClientConnectorError():
-            return Fault(
-                f"cannot be reached at {_origin(url)}: {_reason(error.os_error)}",
-                Outcome.TRANSIENT,
-                unreached=True,
-            )
-        case aiohttp.InvalidURL() | ValueError():
-            return Fault(f"has a url that cannot be called: {_origin(url)}", Outcome.FINAL)
-        case aiohttp.ClientResponseError():
-            return malformed(f"answered something that is not HTTP: {error.message}")
-        case aiohttp.ClientPayloadError():
-            said = "did not answer: connection lost in the middle of the answer"
+        case NotConnected(__cause__=ssl.SSLCertVerificationError() as invalid):
+            why = invalid.verify_message or "it does not verify"
+            return Fault(f"has an invalid TLS certificate at {origin}: {why}", Outcome.FINAL)
+        case NotConnected(__cause__=OSError() as reason):
+            said = f"cannot be reached at {origin}: {_reason(reason)}"
+            return Fault(said, Outcome.TRANSIENT, unreached=True)
+        case NotHttp():
+            return malformed(f"answered something that is not HTTP: {error}")
+        case TooLarge():
+            return _too_large(request.max_bytes)
+        case Lost():
+            when = "in the middle of the answer" if error.begun else "after the request was sent"
+            said = f"did not answer: connection lost {when}"
+            return Fault(said, _outcome(request, sending), unreached=True)
         case _:
-            when = "after" if sent else "before"
-            said = f"did not answer: connection lost {when} the request was sent"
-    return Fault(said, Outcome.UNKNOWN if sent else Outcome.TRANSIENT, unreached=True)
+            return Fault(f"has a url that cannot be called: {origin}", Outcome.FINAL)
 
 
 def _reason(error: OSError) -> str:
