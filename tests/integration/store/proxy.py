@@ -27,7 +27,7 @@ class Proxy:
         self._socket = parse_qs(parts.query)["host"][0] + f"/.s.PGSQL.{_PORT}"
         self._parts = parts
         self._writers: list[asyncio.StreamWriter] = []
-        self._clients: list[asyncio.StreamWriter] = []
+        self._clients: list[tuple[asyncio.StreamWriter, _Line]] = []
         self._line = _Line()
         self._open = True
         self.swallowed = asyncio.Event()
@@ -62,8 +62,10 @@ class Proxy:
 
     def say_farewell(self) -> None:
         """Say what a server says that is being stopped, and do not hang up yet."""
-        for client in self._clients:
+        for client, line in self._clients:
+            line.answers = False  # a server that has said so says nothing more
             client.write(_FAREWELL)
+        self._line = _Line()
 
     def cut(self) -> None:
         """Break every connection; new ones work again."""
@@ -88,8 +90,8 @@ class Proxy:
             return
         answers, requests = await asyncio.open_unix_connection(self._socket)
         self._writers += [writer, requests]
-        self._clients.append(writer)
         line = self._line
+        self._clients.append((writer, line))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_requests(line, reader, requests))
