@@ -5,6 +5,7 @@ and every wait has an end: connecting, acquiring, locks, statements. JSON goes i
 asyncpg's default.
 """
 
+import asyncio
 import os
 import re
 import socket
@@ -91,10 +92,28 @@ async def acquire(pool: Pool) -> AsyncIterator[PoolConnectionProxy]:
             if pool.get_size() < pool.get_max_size():
                 raise  # it was busy connecting
             raise Unavailable("Database connections are all in use") from error
-        try:
-            yield conn
-        finally:
-            await pool.release(conn)
+        with _cancellation_kept():
+            try:
+                yield conn
+            finally:
+                await pool.release(conn)
+
+
+@contextmanager
+def _cancellation_kept() -> Iterator[None]:
+    """Raise the cancellation that came meanwhile instead of an error of cleaning up after it.
+
+    On a line that is silent, giving a connection back fails; as an error like any other that would
+    be waited out by whoever waits for the database, and the cancelled task would never end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        yield
+    except Exception as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from asyncpg import Connection, Pool
 
 from orchestrator.domain.errors import Unavailable
 from orchestrator.store import pool as pools
+from tests.integration.store.proxy import Proxy
 
 pytestmark = pytest.mark.integration
 SESSION = """SELECT current_setting('transaction_isolation') AS isolation,
@@ -209,3 +210,28 @@ async def test_a_block_left_by_an_error_leaves_no_transaction_behind(
     async with pools.acquire(pool) as lent:
         assert not lent.is_in_transaction()
     assert await conn.fetchval("SELECT count(*) FROM deployment") == 1
+
+
+async def test_a_cancellation_stays_one_on_a_line_that_is_silent(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "ACQUIRE_TIMEOUT", 0.2)
+    async with Proxy(dsn) as proxy:
+        pool = await pools.connect_pool(proxy.dsn, 2)
+        asked = asyncio.Event()
+
+        async def ask() -> None:
+            async with pools.acquire(pool) as conn:
+                await conn.fetchval("SELECT 1")
+                proxy.swallow_requests()
+                asked.set()
+                await conn.fetchval("SELECT 2")
+
+        asking = asyncio.create_task(ask())
+        await asked.wait()
+        await proxy.swallowed.wait()
+        asking.cancel()
+        await asyncio.wait([asking], timeout=5)
+
+        assert asking.cancelled()
+        pool.terminate()
