@@ -79,10 +79,13 @@ class Creator:
         max_rows: int = 500,
         max_bytes: int = 4 * 2**20,
         max_waiting: int = 10_000,
+        max_waiting_bytes: int = 64 * 2**20,
         close_within: float = 10.0,
     ) -> None:
         self._partitions = partitions
         self._max_waiting = max_waiting
+        self._max_waiting_bytes = max_waiting_bytes
+        self._waiting_bytes = 0
         self._next_lane = 0
         self._lanes: Lanes[_Request] = Lanes(
             connect,
@@ -104,12 +107,21 @@ class Creator:
         knows whether the run exists: an Idempotency-Key is for that), `Overloaded` when too many
         wait, `Malformed` for an input that PostgreSQL refuses.
         """
-        if self.depth >= self._max_waiting:
-            raise Overloaded("Too many executions are waiting to be recorded: try again later")
         done: asyncio.Future[Created] = asyncio.get_running_loop().create_future()
+        request = _Request(new, done)
+        waiting = self._waiting_bytes
+        if self.depth >= self._max_waiting or (
+            waiting and waiting + request.size > self._max_waiting_bytes
+        ):
+            raise Overloaded("Too many executions are waiting to be recorded: try again later")
+        self._waiting_bytes += request.size
+        done.add_done_callback(lambda _: self._forget(request.size))
         self._next_lane += 1
-        self._lanes.put(_Request(new, done), self._next_lane)
+        self._lanes.put(request, self._next_lane)
         return done
+
+    def _forget(self, size: int) -> None:
+        self._waiting_bytes -= size
 
     async def __aenter__(self) -> Self:
         await self._lanes.__aenter__()

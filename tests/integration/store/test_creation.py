@@ -159,6 +159,22 @@ async def test_more_than_may_wait_are_refused(stage: Stage) -> None:
         await creator.create(new_run(stage))
 
 
+async def test_no_more_bytes_wait_than_may_and_one_alone_is_always_taken(stage: Stage) -> None:
+    large = new_run(stage, '{"a":"' + 10_000 * "x" + '"}')
+
+    async with Creator(stage.connect, PARTITIONS, max_waiting_bytes=15_000) as creator:
+        for text in (large, large):  # one after the other
+            await creator.create(text)
+        waits = creator.create(large)
+        with pytest.raises(Overloaded):
+            await creator.create(large)
+        await creator.create(new_run(stage))
+        await waits
+
+    async with Creator(stage.connect, PARTITIONS, max_waiting_bytes=1) as creator:
+        await creator.create(large)
+
+
 async def test_closing_makes_what_still_waits_and_nothing_more(stage: Stage) -> None:
     async with Creator(stage.connect, PARTITIONS) as creator:
         waits = creator.create(new_run(stage))
