@@ -79,7 +79,7 @@ async def test_every_run_completes_through_any_outage(stormy: World) -> None:
         await engine.own()
         await stormy.create(150)
         async with asyncio.TaskGroup() as group:
-            group.create_task(storm(stormy, 8))
+            group.create_task(storm(stormy, 5))
 
         assert await stormy.ended() == {"COMPLETED": 150}
 
@@ -117,9 +117,9 @@ async def test_two_owners_that_fight_over_partitions_do_no_harm(stormy: World) -
         ids = await stormy.create(150)
         await one.own()
         async with asyncio.TaskGroup() as group:
-            group.create_task(take_turns([one, other], 6))
-            group.create_task(meddle(stormy, ids, 6))
-            group.create_task(storm(stormy, 6))
+            group.create_task(take_turns([one, other], 4))
+            group.create_task(meddle(stormy, ids, 4))
+            group.create_task(storm(stormy, 4))
         await one.own()
 
         found = await stormy.ended()

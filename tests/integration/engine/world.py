@@ -20,7 +20,7 @@ from orchestrator.domain.agent import Agent, AuthType, Call, Cancellation, Outpu
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
-from orchestrator.store import agents
+from orchestrator.store import agents, terms
 from orchestrator.store import pool as pools
 from orchestrator.store.agents import NewAgent
 from orchestrator.store.creation import Creator, NewRun
@@ -101,7 +101,7 @@ class Engine:
                 sealer=SEALER,
                 definitions=Definitions(HOUR),
                 metrics=Metrics("1"),
-                owner=uuid4(),
+                owner=terms.Owner(uuid4(), "test"),
             )
             watch = Watch(self.binding.statuses, 10)
             self.node = Node(self.binding.ports(), LIMITS, self.binding.metrics, watch)
