@@ -12,7 +12,10 @@ from orchestrator.domain.term import Partition
 from orchestrator.store import cancellations, runs
 from tests.integration.store.stage import A, Stage
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize("each_dsn", ["dsn"], indirect=True),  # one server is enough
+]
 
 EVERYWHERE = [Partition(n) for n in range(8)]
 TASK = TaskRef("t", "c")

@@ -14,7 +14,10 @@ from orchestrator.store.creation import Created, Creator, NewRun
 from tests.integration.store.proxy import Proxy
 from tests.integration.store.stage import PARTITIONS, Stage, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize("each_dsn", ["dsn"], indirect=True),  # one server is enough
+]
 
 NO_PARTS = """DO $$ DECLARE part name; BEGIN
   FOR part IN SELECT inhrelid::regclass FROM pg_inherits

@@ -9,7 +9,10 @@ from orchestrator.domain.errors import NotFound, Refused
 from orchestrator.store.definitions import Definitions
 from tests.integration.store.stage import HOUR, WORKFLOW, Stage
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize("each_dsn", ["dsn"], indirect=True),  # one server is enough
+]
 
 
 async def test_a_definition_is_read_once(stage: Stage) -> None:

@@ -19,7 +19,10 @@ from orchestrator.store.definitions import Definitions
 from orchestrator.store.page import Page
 from tests.integration.store.stage import HOUR, WENT_ON, A, B, Stage
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize("each_dsn", ["dsn"], indirect=True),  # one server is enough
+]
 
 SECOND = timedelta(seconds=1)
 P, R, C, F, S = (

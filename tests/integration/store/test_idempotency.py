@@ -15,7 +15,10 @@ from orchestrator.store.runs import RunRow
 from tests.integration.store.stage import PARTITIONS, Stage, until_locked
 from tests.integration.store.test_creation import NO_PARTS
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize("each_dsn", ["dsn"], indirect=True),  # one server is enough
+]
 
 KEY = "a key"
 BODY, OTHER = b"\1" * 32, b"\2" * 32

@@ -11,7 +11,10 @@ from orchestrator.domain.term import Partition, Term
 from orchestrator.store import terms
 from tests.integration.store.stage import PARTITIONS, Stage, until
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.parametrize("each_dsn", ["dsn"], indirect=True),  # one server is enough
+]
 
 ROW = "SELECT epoch, owner, released, claimed_at FROM partition_term WHERE partition = $1"
 
