@@ -14,18 +14,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import structlog
-from aiohttp import web
 from asyncpg import Connection, Pool
 
+from orchestrator import listener
 from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import VERSION
-from orchestrator.api.server import Runner
 from orchestrator.binding import Binding
-from orchestrator.domain.errors import Misconfigured, Unavailable
+from orchestrator.domain.errors import Unavailable
 from orchestrator.feeding import choose
 from orchestrator.settings import Settings
 from orchestrator.store import chores, pool, terms
@@ -43,15 +42,14 @@ log = structlog.get_logger(__name__)
 
 _CHORES_EVERY_S = 600.0
 _RETRY_CHORES_S = 5.0
-_LISTENER_GRACE_S = 2.0
-_BACKLOG = 1024
+_CLOSE_S = 2.0
 
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raise `Misconfigured` when that is impossible."""
     stop = _stop_signal()
     async with AsyncExitStack() as stack:
-        listening = stack.enter_context(_bind(settings.host, settings.port))
+        listening = stack.enter_context(listener.bind(settings.host, settings.port))
         dsn = await _database(stack, settings)
         await _serve_on(dsn, listening, settings, stop)
 
@@ -82,7 +80,7 @@ async def _serve_on(
         return lambda: pool.connect(dsn, application_name=f"orchestrator {name}")
 
     async with AsyncExitStack() as stack:
-        owner = terms.Owner(uuid.uuid4(), _name(listening))
+        owner = terms.Owner(uuid.uuid4(), listener.name(listening))
         alone = settings.kafka_bootstrap_servers is None
         lock = await stack.enter_async_context(
             OwnerLock(session("lock"), owner.id, exclusive=alone)
@@ -135,10 +133,10 @@ async def _serve_on(
         deps = binding.deps(settings, node, watch, feed, feeding.check)
         async with _tasks(node.run(), watch.run(), feed.run(), _chores(api_pool, settings)) as over:
             await feed.start()
-            async with _listening(make_app(deps), listening):
+            async with listener.serving(make_app(deps), listening):
                 _settle_garbage_collection()
                 host, port = listening.getsockname()[:2]
-                log.info("serving", host=host, port=port, url=f"http://{_url_host(host)}:{port}")
+                log.info("serving", host=host, port=port, url=listener.url(listening))
                 stopping = asyncio.ensure_future(_until(stop))
                 await asyncio.wait((stopping, over), return_when=asyncio.FIRST_COMPLETED)
                 stopping.cancel()
@@ -244,64 +242,12 @@ async def _chores(api_pool: Pool, settings: Settings) -> None:
             pause = _RETRY_CHORES_S
 
 
-# -- the listener ---------------------------------------------------------------------------------
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Reserve the address before anything else is started; nobody is answered yet."""
-    try:
-        family, kind, proto, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise Misconfigured(f"ORCHESTRATOR_HOST: {host} is no address ({error.strerror})") from None
-    listening = socket.socket(family, kind, proto)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError as error:
-        listening.close()
-        raise _taken(host, port, error) from None
-    return listening
-
-
-def _taken(host: str, port: int, error: OSError) -> Misconfigured:
-    return Misconfigured(
-        f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set"
-        " ORCHESTRATOR_PORT (or ORCHESTRATOR_HOST)"
-    )
-
-
-@asynccontextmanager
-async def _listening(app: web.Application, listening: socket.socket) -> AsyncIterator[None]:
-    runner = Runner(
-        app, access_log=None, keepalive_timeout=75.0, shutdown_timeout=_LISTENER_GRACE_S
-    )
-    await runner.setup()
-    try:
-        try:
-            listening.listen(_BACKLOG)  # whoever started at the same moment may have been quicker
-        except OSError as error:
-            host, port = listening.getsockname()[:2]
-            raise _taken(host, port, error) from None
-        await web.SockSite(runner, listening, backlog=_BACKLOG).start()
-        yield
-    finally:
-        await runner.cleanup()
-
-
-def _name(listening: socket.socket) -> str:
-    """Return how people tell this process from the others of its deployment."""
-    return f"{socket.gethostname()}:{listening.getsockname()[1]}"
-
-
-def _url_host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+# -- the end and the beginning -------------------------------------------------------------------
 
 
 async def _close_pool(api_pool: Pool) -> None:
     try:
-        async with asyncio.timeout(_LISTENER_GRACE_S):
+        async with asyncio.timeout(_CLOSE_S):
             await api_pool.close()
     except (TimeoutError, OSError):
         api_pool.terminate()
