@@ -75,6 +75,8 @@ class Binding:
             agent=self.directory.get,
             send=self.client.send,
             follow=self.client.follow,
+            answer=self.client.answer,
+            look=self.client.look,
             cancel=self.client.cancel,
             open_cancellations=self._open_cancellations,
             settle_cancellation=self._settle_cancellation,

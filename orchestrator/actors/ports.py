@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from orchestrator.domain.agent import Agent, Call, Cancellation, Output, TaskRef
+from orchestrator.domain.agent import Agent, Asked, Call, Cancellation, Output, TaskRef
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.run import Run, RunId
 from orchestrator.domain.term import Partition, Term
@@ -85,8 +85,12 @@ class Ports:
     # agents: by name, at most a second stale; None when there is no active one; raises
     # Misconfigured when its secrets do not open
     agent: Callable[[str], Awaitable[Agent | None]]
-    send: Callable[[Agent, Call], Awaitable[Output | TaskRef]]
-    follow: Callable[[Agent, TaskRef], Awaitable[Output]]
+    send: Callable[[Agent, Call], Awaitable[Output | TaskRef | Asked]]
+    follow: Callable[[Agent, TaskRef], Awaitable[Output | Asked]]
+    # what somebody answered, to the task that asked; should the task be past its question, nothing
+    answer: Callable[[Agent, Call, TaskRef], Awaitable[Output | TaskRef | Asked]]
+    # once; None: it waits as before, or gives no news
+    look: Callable[[Agent, TaskRef], Awaitable[Output | TaskRef | Asked | None]]
     cancel: Callable[[Agent, TaskRef], Awaitable[Cancellation]]
     # tasks to be cancelled at their agents
     open_cancellations: Callable[[Sequence[Partition], int], Awaitable[Sequence[OpenCancellation]]]

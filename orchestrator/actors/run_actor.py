@@ -11,18 +11,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import TypeVar
-
-import structlog
+from typing import TypeAlias, TypeVar
 
 from orchestrator import json_text
+from orchestrator.actors.calls import answer_of, call_of
+from orchestrator.actors.observing import observe
 from orchestrator.actors.ports import Limits, Ports
 from orchestrator.domain import machine
-from orchestrator.domain.agent import Agent, Call, Failure, Outcome, Output, TaskRef
+from orchestrator.domain.agent import Agent, Asked, Failure, Outcome, Output, TaskRef
 from orchestrator.domain.errors import CallFailed, Misconfigured, Poisoned, Unavailable
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.messages import (
-    AttemptFailed,
     BackoffOver,
     CallAgent,
     Command,
@@ -35,11 +34,16 @@ from orchestrator.domain.messages import (
     FailRun,
     FinishRun,
     FollowTask,
+    LookAtTask,
+    LookDue,
+    Park,
+    ParkStep,
     RecordTask,
     RecoverRun,
+    SendAnswer,
     StartRun,
     StepCompleted,
-    StepFailed,
+    StepParked,
     StepStarted,
     WaitBackoff,
 )
@@ -49,15 +53,13 @@ from orchestrator.domain.run import (
     RunStatus,
     StepPath,
     StepStatus,
-    external_id,
     message_id,
 )
 from orchestrator.domain.term import Term
 from orchestrator.telemetry.metrics import Metrics
 
-log = structlog.get_logger(__name__)
-
 T = TypeVar("T")
+_Talk: TypeAlias = CallAgent | SendAnswer | FollowTask | LookAtTask
 _DATABASE_PAUSE_S = 0.5
 
 
@@ -134,6 +136,8 @@ class RunActor:
         if self.run.status is RunStatus.PENDING:
             return StartRun()
         for step in self.run.steps.values():
+            if step.waiting_for is not None:
+                return self._wait_for_somebody(step.path, step.due_in)
             if step.status is StepStatus.RUNNING and step.due_in is not None:
                 # Nothing is in flight at an agent: the wait goes on where it was.
                 return await self._wait(step.path, step.attempt, step.due_in)
@@ -181,29 +185,18 @@ class RunActor:
                 if answer is not None and answer.value is value:
                     return answer.text
                 return json_text.dumps(value)
+            case StepParked(question=question):
+                return json_text.dumps(question)
             case _:
                 return None
 
     def _observe(self, event: Event) -> None:
+        observe(self.run.id, event, self._metrics)
         match event:
             case StepStarted(path=path, timeout=timedelta() as timeout):
                 self._deadlines[path] = time.monotonic() + timeout.total_seconds()
             case StepCompleted(path=path):
-                self._metrics.step("completed")
                 self._inputs.pop(path, None)
-            case AttemptFailed(path=path, attempt=attempt, cause=cause, delay=delay):
-                self._metrics.step("attempt_failed")
-                log.info(
-                    "attempt_failed",
-                    run_id=external_id(self.run.id),
-                    step_id=path,
-                    attempt=attempt,
-                    cause=cause,
-                    delay_s=delay.total_seconds(),
-                )
-            case StepFailed(path=path, cause=cause):
-                self._metrics.step("failed")
-                log.info("step_failed", run_id=external_id(self.run.id), step_id=path, cause=cause)
             case _:
                 pass
 
@@ -215,18 +208,36 @@ class RunActor:
                 return _Finished(Left.ENDED)
             case WaitBackoff(path, attempt, delay):
                 return await self._wait(path, attempt, delay)
-            case CallAgent(path, attempt, _) | FollowTask(path, attempt, _):
-                if isinstance(effect, FollowTask) and self._draining():
-                    return _Finished(Left.HELD)  # the task's id is durable: the next owner follows
-                self.phase = Phase.SENDING if isinstance(effect, CallAgent) else Phase.DETACHED
-                limit = asyncio.timeout_at(self._loop_deadline(path))
-                try:
-                    async with limit:
-                        return await self._exchange(effect, path, attempt)
-                except TimeoutError:
-                    if not limit.expired():
-                        raise
-                    return DeadlineReached(path)
+            case Park(path, look_in):
+                return self._wait_for_somebody(path, look_in)
+            case CallAgent() | SendAnswer() | FollowTask() | LookAtTask():
+                return await self._talk(effect)
+
+    async def _talk(self, effect: _Talk) -> Command | _Finished:
+        """Talk to the agent, within the step's deadline."""
+        sends = isinstance(effect, CallAgent | SendAnswer)
+        if not sends and self._draining():
+            return _Finished(Left.HELD)  # the task's id is durable: the next owner follows
+        self.phase = Phase.SENDING if sends else Phase.DETACHED
+        limit = asyncio.timeout_at(self._loop_deadline(effect.path))
+        try:
+            async with limit:
+                return await self._exchange(effect, effect.path, effect.attempt)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return DeadlineReached(effect.path)
+
+    def _wait_for_somebody(self, path: StepPath, look_in: timedelta | None) -> Command | _Finished:
+        """Leave the step to its row: whoever answers, or the time, brings the run back."""
+        left = self._deadline(path) - time.monotonic()
+        if left <= 0:
+            return DeadlineReached(path)
+        wait = left if look_in is None else min(left, look_in.total_seconds())
+        if wait <= 0:
+            return LookDue(path)
+        self.parked_for = None if wait == float("inf") else timedelta(seconds=wait)
+        return _Finished(Left.PARKED)
 
     async def _wait(self, path: StepPath, attempt: int, delay: timedelta) -> Command | _Finished:
         left = max(0.0, self._deadline(path) - time.monotonic())
@@ -239,19 +250,11 @@ class RunActor:
         await asyncio.sleep(wait)
         return DeadlineReached(path) if wait == left else BackoffOver(path, attempt)
 
-    async def _exchange(
-        self, effect: CallAgent | FollowTask, path: StepPath, attempt: int
-    ) -> Command | _Finished:
-        """Call the step's agent, or follow its task, and turn what came of it into a command."""
-        name = self.run.definition.steps[path].agent_name
-        try:
-            agent = await _patiently(lambda: self._ports.agent(name))
-            why = f"Agent '{name}' not found or inactive"
-        except Misconfigured as unusable:  # its secrets were sealed with another key
-            agent, why = None, unusable.message
-        if agent is None:
-            failure = Failure(why, Outcome.FINAL)
-            return FailAttempt(path, attempt, failure, RetryPolicy(), 0.0)
+    async def _exchange(self, effect: _Talk, path: StepPath, attempt: int) -> Command | _Finished:
+        """Call the step's agent, or ask for its task, and turn what came of it into a command."""
+        agent = await self._agent(path)
+        if isinstance(agent, Failure):
+            return FailAttempt(path, attempt, agent, RetryPolicy(), 0.0)
         if self._is_doomed():  # the last look before anything leaves
             return _Finished(Left.DOOMED)
         started = time.perf_counter()
@@ -261,39 +264,57 @@ class RunActor:
             self._metrics.call(failed.failure.outcome.value, time.perf_counter() - started)
             return FailAttempt(path, attempt, failed.failure, agent.retry, random.random())  # noqa: S311 - jitter
         self._metrics.call("answered", time.perf_counter() - started)
-        if isinstance(answer, TaskRef):
-            if self._is_doomed():  # cancelled meanwhile: what is to be cancelled is known now
-                message = self._message_id(path)
-                await _patiently(lambda: self._ports.learn_task(self.run.id, message, answer))
-            return RecordTask(path, attempt, answer)
-        self._answer = answer
-        return CompleteStep(path, attempt, answer.value)
+        return await self._understood(answer, path, attempt)
 
-    async def _ask(self, agent: Agent, effect: CallAgent | FollowTask) -> Output | TaskRef:
-        if isinstance(effect, FollowTask):
-            return await self._ports.follow(agent, effect.task)
-        return await self._ports.send(agent, self._call(effect))
+    async def _agent(self, path: StepPath) -> Agent | Failure:
+        name = self.run.definition.steps[path].agent_name
+        try:
+            agent = await _patiently(lambda: self._ports.agent(name))
+        except Misconfigured as unusable:  # its secrets were sealed with another key
+            return Failure(unusable.message, Outcome.FINAL)
+        return agent or Failure(f"Agent '{name}' not found or inactive", Outcome.FINAL)
 
-    def _call(self, effect: CallAgent) -> Call:
-        path = effect.path
+    async def _understood(
+        self, answer: Output | TaskRef | Asked | None, path: StepPath, attempt: int
+    ) -> Command | _Finished:
+        match answer:
+            case None:
+                return self._wait_for_somebody(path, self.run.steps[path].due_in)
+            case Output():
+                self._answer = answer
+                return CompleteStep(path, attempt, answer.value)
+            case TaskRef():
+                await self._learn_if_doomed(path, answer)
+                return RecordTask(path, attempt, answer)
+            case Asked():
+                await self._learn_if_doomed(path, answer.task)
+                return ParkStep(path, attempt, answer)
+
+    async def _ask(self, agent: Agent, effect: _Talk) -> Output | TaskRef | Asked | None:
+        match effect:
+            case CallAgent(path=path):
+                return await self._ports.send(agent, call_of(self.run, effect, self._input(path)))
+            case SendAnswer(task=task):
+                return await self._ports.answer(agent, answer_of(self.run, effect), task)
+            case FollowTask(task=task):
+                return await self._ports.follow(agent, task)
+            case LookAtTask(task=task):
+                return await self._ports.look(agent, task)
+
+    def _input(self, path: StepPath) -> str:
         text = self._inputs.get(path)
         if text is None:  # recovered from the rows
             text = self._inputs[path] = json_text.dumps(self.run.steps[path].input)
-        run_id = external_id(self.run.id)
-        return Call(
-            run=run_id,
-            step=self.run.definition.steps[path].id,
-            attempt=effect.attempt,
-            message_id=message_id(self.run.id, path, effect.message_no),
-            input=text,
-            context_id=run_id,
-        )
+        return text
+
+    async def _learn_if_doomed(self, path: StepPath, task: TaskRef) -> None:
+        """Note the task of a call that was cancelled meanwhile, so that the agent hears of it."""
+        if self._is_doomed():
+            message = message_id(self.run.id, path, self.run.steps[path].message_no)
+            await _patiently(lambda: self._ports.learn_task(self.run.id, message, task))
 
     def _is_doomed(self) -> bool:
         return self.doomed  # set from outside while this actor awaits
-
-    def _message_id(self, path: StepPath) -> str:
-        return message_id(self.run.id, path, self.run.steps[path].message_no)
 
     # -- time -------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The A2A client: send a step's message, follow a task to its end, cancel it, ask for health.
+"""The A2A client: send a message, follow a task, answer its question, cancel it, ask for health.
 
 What a caller may rely on: every exchange ends within the agent's timeout; a call that brought no
 result raises `CallFailed`, whose outcome says whether the agent may have done the work; credentials
@@ -8,7 +8,6 @@ go to the agent's own origin only, and stand in no error and no output.
 import asyncio
 import hashlib
 import re
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -24,11 +23,10 @@ from orchestrator.agents.failures import Fault, malformed
 from orchestrator.agents.gate import Gate
 from orchestrator.agents.health import Health
 from orchestrator.agents.tasks import Interrupted, Rhythm
-from orchestrator.domain.agent import Agent, Call, Cancellation, Outcome, Output, TaskRef
+from orchestrator.domain.agent import Agent, Asked, Call, Cancellation, Outcome, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
 
 _CANCEL_S = 10.0
-_COURTESY_S = 3.0  # for cancelling a task whose question nobody answers; the step waits for it
 _BESIDE_THE_GATE = 64  # connections for cancels and health checks, which never queue for a place
 # An agent that takes no contexts of ours; "context length", a model's complaint, is another thing.
 _ABOUT_CONTEXT = re.compile(r"context(?!.{0,2}(?:length|window|size|limit))", re.IGNORECASE)
@@ -57,8 +55,8 @@ class A2AClient:
     ) -> None:
         await self._exchange.__aexit__(kind, error, trace)
 
-    async def send(self, agent: Agent, call: Call) -> Output | TaskRef:
-        """Send the message; return the result, or the task that the agent works on for it.
+    async def send(self, agent: Agent, call: Call) -> Output | TaskRef | Asked:
+        """Send the message; return the result, the task that the agent works on, or its question.
 
         Raises `CallFailed`.
         """
@@ -66,16 +64,49 @@ class A2AClient:
         try:
             async with self._gate.place(agent.id):
                 answer = await self._send(agent, credentials, call)
-            try:
-                return _answered(answer)
-            except Interrupted:
-                await self._give_up(agent, credentials, answer)
-                raise
+            return _answered(answer)
+        except Interrupted as waits:
+            return waits.asked
         except Fault as fault:
             raise CallFailed(failures.failure(agent, credentials, fault)) from None
 
-    async def follow(self, agent: Agent, task: TaskRef) -> Output:
-        """Ask for the task until it has ended, however long that takes; return its result.
+    async def answer(self, agent: Agent, call: Call, task: TaskRef) -> Output | TaskRef | Asked:
+        """Send the answer to a task's question, like `send`.
+
+        The task is looked at first: an answer that arrived although nobody heard of it, or that
+        comes too late, is not sent. Raises `CallFailed`; its outcome is that of the answer.
+        """
+        credentials = _credentials(agent)
+        try:
+            stands = await self._news(agent, credentials, task)
+            if not tasks.is_same_question(stands, task.asked):
+                return _answered(stands, task)
+            async with self._gate.place(agent.id):
+                message = _message(call, with_context=True)
+                return _answered(await self._asking.ask(agent, credentials, message), task)
+        except Interrupted as waits:
+            return waits.asked
+        except Fault as fault:
+            raise CallFailed(failures.failure(agent, credentials, fault)) from None
+
+    async def look(self, agent: Agent, task: TaskRef) -> Output | TaskRef | Asked | None:
+        """Ask once for a task that waits; None: it still does, or the agent gives no news.
+
+        Raises `CallFailed` when it has ended without a result, or is lost.
+        """
+        credentials = _credentials(agent)
+        try:
+            stands = await self._poll(agent, credentials, task, Rhythm())
+            if stands is None or tasks.is_same_question(stands, task.asked):
+                return None
+            return _answered(stands, task)
+        except Interrupted as waits:
+            return waits.asked
+        except Fault as fault:
+            raise CallFailed(failures.failure(agent, credentials, fault)) from None
+
+    async def follow(self, agent: Agent, task: TaskRef) -> Output | Asked:
+        """Ask for the task until it has ended or asks something new, however long that takes.
 
         A poll that fails is repeated: the task goes on without us. Raises `CallFailed`; with an
         unknown outcome when the agent stays away (`tasks.POLL_ERRORS` polls in a row).
@@ -88,13 +119,11 @@ class A2AClient:
                 answer = await self._poll(agent, credentials, task, rhythm)
                 if answer is None:
                     continue
-                try:
-                    done = tasks.result(answer)
-                except Interrupted:
-                    await self._give_up(agent, credentials, answer)
-                    raise
+                done = tasks.result(answer, task.asked)
                 if done is not None:
                     return done
+        except Interrupted as waits:
+            return waits.asked
         except Fault as fault:
             raise CallFailed(failures.failure(agent, credentials, fault)) from None
 
@@ -134,12 +163,9 @@ class A2AClient:
         self, agent: Agent, credentials: Credentials, task: TaskRef, rhythm: Rhythm
     ) -> Message | Task | None:
         """Ask once how the task stands; None: it could not be told, ask again."""
-        question = Question(
-            task.task_id, lambda there: there.dialect.get(task.task_id, asking.form(there))
-        )
         try:
             async with self._gate.place(agent.id):
-                answer = await self._asking.ask(agent, credentials, question)
+                answer = await self._asking.ask(agent, credentials, _get(task.task_id))
         except Fault as fault:
             if fault.code == failures.TASK_NOT_FOUND:
                 lost = f"no longer knows the task {task.task_id}: {fault.said}"
@@ -155,21 +181,25 @@ class A2AClient:
             raise malformed(f"answered the task {answer.id} when asked for {task.task_id}")
         return answer
 
+    async def _news(self, agent: Agent, credentials: Credentials, task: TaskRef) -> Message | Task:
+        """Ask how a task that is to be answered stands, until it can be told."""
+        rhythm = Rhythm()
+        try:
+            while True:
+                if (answer := await self._poll(agent, credentials, task, rhythm)) is not None:
+                    return answer
+                await asyncio.sleep(rhythm.next_wait())
+        except Fault as fault:
+            if fault.outcome is not Outcome.TRANSIENT:
+                raise
+            raise Fault(fault.said, Outcome.FINAL) from None  # lost: nobody is left to be answered
+
     async def _cancel(self, agent: Agent, credentials: Credentials, task_id: str) -> Message | Task:
         """Ask to cancel, without queueing for a place: others may be waiting for this task."""
         question = Question(
             task_id, lambda there: there.dialect.cancel(task_id, asking.form(there))
         )
         return await self._asking.ask(agent, credentials, question)
-
-    async def _give_up(
-        self, agent: Agent, credentials: Credentials, answer: Message | Task
-    ) -> None:
-        """Cancel a task that waits for an answer it will not get; as a courtesy, not for sure."""
-        if isinstance(answer, Task) and answer.id is not None:
-            with suppress(Fault, TimeoutError):
-                async with asyncio.timeout(_COURTESY_S):
-                    await self._cancel(agent, credentials, answer.id)
 
 
 def _credentials(agent: Agent) -> Credentials:
@@ -180,14 +210,19 @@ def _credentials(agent: Agent) -> Credentials:
         raise CallFailed(failures.failure(agent, auth.NONE, fault)) from None
 
 
-def _answered(answer: Message | Task) -> Output | TaskRef:
-    done = tasks.result(answer)
+def _answered(answer: Message | Task, task: TaskRef | None = None) -> Output | TaskRef:
+    """Return what came of a message; `task` is the one that it went to.
+
+    Raises `Fault`, and `Interrupted` when the task asks something new.
+    """
+    known = TaskRef("", None) if task is None else task
+    done = tasks.result(answer, known.asked)
     if done is not None:
         return done
     assert isinstance(answer, Task)  # noqa: S101 - a message is always a result
     if answer.id is None:
         raise malformed("answered a task without an id")
-    return TaskRef(answer.id, answer.context_id)
+    return TaskRef(answer.id, answer.context_id or known.context_id, known.asked)
 
 
 def _gave_no_news(fault: Fault, polls: int) -> Fault:
@@ -213,6 +248,10 @@ def _message(call: Call, *, with_context: bool) -> Question:
         lambda there: there.dialect.send(call, asking.form(there, with_context=with_context)),
         {"Idempotency-Key": _header(call.message_id), "traceparent": _traceparent(call)},
     )
+
+
+def _get(task_id: str) -> Question:
+    return Question(task_id, lambda there: there.dialect.get(task_id, asking.form(there)))
 
 
 def _header(text: str) -> str:

@@ -39,6 +39,18 @@ def said(task: Task) -> str:
     return " ".join(texts).strip()
 
 
+def question(task: Task) -> dict[str, Any]:
+    """Return what the task's own message asks: as text, and part by part."""
+    parts: list[dict[str, Any]] = []
+    for part in _status_parts(task):
+        found, texts = _Collected(), list[str]()
+        _sort(part, found, texts)
+        parts += [{"data": value} for value in found.data]
+        parts += [{"text": text} for text in texts]
+        parts += found.files
+    return {"text": said(task), "parts": parts}
+
+
 def _groups(answer: Message | Task) -> Iterator[list[Any]]:
     """Yield the parts, those of one artifact together."""
     if isinstance(answer, Message):

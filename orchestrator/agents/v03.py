@@ -1,5 +1,7 @@
 """Requests of A2A 0.2 and 0.3 over JSON-RPC."""
 
+from collections.abc import Iterator
+
 from orchestrator.agents.dialect import OUTPUT_MODES, Form
 from orchestrator.domain.agent import Call
 from orchestrator.json_text import dump_bytes
@@ -19,8 +21,9 @@ def send(call: Call, form: Form) -> bytes:
             b',"method":"message/send","params":{"message":{"kind":"message","messageId":',
             message_id,
             b',"contextId":' + dump_bytes(call.context_id) if form.with_context else b"",
+            b"" if call.task_id is None else b',"taskId":' + dump_bytes(call.task_id),
             b',"role":"user","parts":[',
-            _part(call, form),
+            b",".join(_parts(call, form)),
             b'],"metadata":{"runId":',
             dump_bytes(call.run),
             b',"stepId":',
@@ -41,10 +44,14 @@ def cancel(task_id: str, _form: Form) -> bytes:
     return _of_task(b"tasks/cancel", task_id, b"")
 
 
-def _part(call: Call, form: Form) -> bytes:
-    if form.text_only:
-        return b'{"kind":"text","text":' + dump_bytes(call.input) + b"}"
-    return b'{"kind":"data","data":' + call.input.encode() + b"}"
+def _parts(call: Call, form: Form) -> Iterator[bytes]:
+    if call.input is not None:
+        if form.text_only:
+            yield b'{"kind":"text","text":' + dump_bytes(call.input) + b"}"
+        else:
+            yield b'{"kind":"data","data":' + call.input.encode() + b"}"
+    if call.text is not None:
+        yield b'{"kind":"text","text":' + dump_bytes(call.text) + b"}"
 
 
 def _of_task(method: bytes, task_id: str, more: bytes) -> bytes:

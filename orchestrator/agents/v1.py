@@ -1,5 +1,7 @@
 """Requests of A2A 1.x over JSON-RPC (ProtoJSON: no `kind`, upper-case roles)."""
 
+from collections.abc import Iterator
+
 from orchestrator.agents.dialect import OUTPUT_MODES, Form
 from orchestrator.domain.agent import Call
 from orchestrator.json_text import dump_bytes
@@ -23,8 +25,9 @@ def send(call: Call, form: Form) -> bytes:
             b'"message":{"messageId":',
             message_id,
             b',"contextId":' + dump_bytes(call.context_id) if form.with_context else b"",
+            b"" if call.task_id is None else b',"taskId":' + dump_bytes(call.task_id),
             b',"role":"ROLE_USER","parts":[',
-            _part(call, form),
+            b",".join(_parts(call, form)),
             b'],"metadata":{"runId":',
             dump_bytes(call.run),
             b',"stepId":',
@@ -49,10 +52,14 @@ def _tenant(form: Form) -> bytes:
     return b'"tenant":' + dump_bytes(form.tenant) + b"," if form.tenant else b""
 
 
-def _part(call: Call, form: Form) -> bytes:
-    if form.text_only:
-        return b'{"text":' + dump_bytes(call.input) + b"}"
-    return b'{"data":' + call.input.encode() + b',"mediaType":"application/json"}'
+def _parts(call: Call, form: Form) -> Iterator[bytes]:
+    if call.input is not None:
+        if form.text_only:
+            yield b'{"text":' + dump_bytes(call.input) + b"}"
+        else:
+            yield b'{"data":' + call.input.encode() + b',"mediaType":"application/json"}'
+    if call.text is not None:
+        yield b'{"text":' + dump_bytes(call.text) + b"}"
 
 
 def _of_task(method: bytes, task_id: str, form: Form, more: bytes) -> bytes:

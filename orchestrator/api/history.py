@@ -39,6 +39,16 @@ def _task_recorded(event: _Event) -> str:
     return f"The agent works on step '{event.get('step_id')}' as task '{event.get('task_id')}'"
 
 
+def _parked(event: _Event) -> str:
+    wants = "a login" if event.get("waiting_for") == "auth" else "input"
+    return f"Step '{event.get('step_id')}' waits: its agent asks for {wants}"
+
+
+def _still_waiting(event: _Event) -> str:
+    look = event.get("look_in_ms", 0) / 1000
+    return f"The task of step '{event.get('step_id')}' is looked at, and again in {look:g} s"
+
+
 def _step_failed(event: _Event) -> str:
     return f"Step '{event.get('step_id')}' failed: {event.get('cause')}"
 
@@ -54,6 +64,9 @@ _SENTENCES: Mapping[str, Callable[[_Event], str]] = {
     "RunTakenOver": lambda _: "Another executor went on with the run",
     "StepStarted": _started,
     "TaskRecorded": _task_recorded,
+    "StepParked": _parked,
+    "StillWaiting": _still_waiting,
+    "InputGiven": lambda event: f"Input given to step '{event.get('step_id')}'",
     "AttemptFailed": _attempt_failed,
     "StepCompleted": lambda event: f"Step '{event.get('step_id')}' completed",
     "StepFailed": _step_failed,

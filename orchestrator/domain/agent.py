@@ -43,22 +43,51 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one attempt of a step says to its agent."""
+    """What one attempt of a step says to its agent; with a `task_id`, the answer to its question.
+
+    `input` is JSON text: of the step's input_data, or of the answer's; there it may be None.
+    """
 
     run: str  # as users see it: run-<uuid>
     step: str
     attempt: int
     message_id: str
-    input: str  # JSON text of the step's input_data
+    input: str | None
     context_id: str
+    text: str | None = None  # of an answer
+    task_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRef:
-    """A task that the agent works on for us; enough to go on with it after a restart."""
+    """A task that the agent works on for us; enough to go on with it after a restart.
+
+    `asked` names the last question of it that we know, so that the same question, seen again, is
+    not taken for another one.
+    """
 
     task_id: str
     context_id: str | None
+    asked: str | None = None
+
+
+class WaitingFor(StrEnum):
+    """What an agent's question wants."""
+
+    INPUT = "input"  # an answer
+    AUTH = "auth"  # a login somewhere; the task may go on by itself afterwards
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The agent's task waits for somebody; `task.asked` names this very question.
+
+    `question` is JSON: what the agent said, as `text` and as its `parts`.
+    """
+
+    task: TaskRef
+    waiting_for: WaitingFor
+    question: Any
 
 
 @dataclass(frozen=True, slots=True)

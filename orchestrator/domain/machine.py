@@ -1,24 +1,28 @@
 """The run state machine.
 
-Rule 1: everything that changes a run's state lives in this file; cancel and retry, which the API
-        decides in the database, are the only other writers, and reach a run when it is loaded.
+Rule 1: everything that changes a run's state lives in this file and, event by event, in
+        `evolution`; cancel, retry and the answer to a question, which the API decides in the
+        database, are the only other writers, and reach a run when it is loaded.
 Rule 2: this file performs nothing; it reads no clock and makes no id. Delays come out, jitter
         comes in.
 Rule 3: a command delivered twice, or late, decides nothing. `RecoverRun` alone is a fact about
         the owner and is told once, after loading.
 Rule 4: a step's start precedes every effect that calls its agent, in one decision or an earlier
         one; a completed step is never started again.
-Rule 5: the message number rises with a definite failure and with a retry, by nothing else: what
-        may have reached the agent is sent again under the same number.
+Rule 5: the message number rises with a definite failure, a retry and an answer, by nothing else:
+        what may have reached the agent is sent again under the same number.
 Rule 6: a task that is known is asked for and not sent again, until its agent says that it ended or
         knows it no longer; with the message number it is forgotten.
+Rule 7: a step whose task waits for somebody waits too, as rows only: nothing is sent until there
+        is an answer, which then goes to that task until the agent is known to have it. A task that
+        waits for a login is looked at now and then, since it may go on by itself.
 """
 
-from collections.abc import Iterable
 from datetime import timedelta
 
-from orchestrator.domain.agent import Outcome
+from orchestrator.domain.agent import Outcome, WaitingFor
 from orchestrator.domain.errors import MissingReference, Refused
+from orchestrator.domain.evolution import evolve, replay
 from orchestrator.domain.messages import (
     NOTHING,
     AttemptFailed,
@@ -34,16 +38,23 @@ from orchestrator.domain.messages import (
     FailRun,
     FinishRun,
     FollowTask,
+    LookAtTask,
+    LookDue,
+    Park,
+    ParkStep,
     RecordTask,
     RecoverRun,
     RunCompleted,
     RunFailed,
     RunStarted,
     RunTakenOver,
+    SendAnswer,
     StartRun,
     StepCompleted,
     StepFailed,
+    StepParked,
     StepStarted,
+    StillWaiting,
     TaskRecorded,
     WaitBackoff,
 )
@@ -60,7 +71,11 @@ from orchestrator.domain.run import (
 )
 from orchestrator.domain.workflow import OnUnknownOutcome
 
+__all__ = ["decide", "evolve", "replay"]
+
 _NOW = timedelta(0)
+_FIRST_LOOK = timedelta(seconds=5)  # later ones after half of the time waited so far …
+_RAREST_LOOK = timedelta(minutes=5)  # … and at least so often
 _OUTCOME_UNKNOWN = "the outcome of its call is unknown, and it is not to be sent again"
 
 
@@ -76,6 +91,10 @@ def decide(run: Run, command: Command) -> Decision:
             return _complete(run, command)
         case RecordTask():
             return _record_task(run, command)
+        case ParkStep():
+            return _park(run, command)
+        case LookDue(path):
+            return _look(run, path)
         case StartRun():
             return _start(run) if run.status is RunStatus.PENDING else NOTHING
         case FailAttempt():
@@ -91,31 +110,6 @@ def decide(run: Run, command: Command) -> Decision:
             return _fail_run(run, (), reason)
 
 
-def evolve(run: Run, event: Event) -> Run:
-    """Apply one event."""
-    return replay(run, (event,))
-
-
-def replay(run: Run, events: Iterable[Event]) -> Run:
-    """Apply a decision's events; raise `ValueError` for one of a step that never started."""
-    status, error, seq = run.status, run.error, run.seq
-    steps = dict(run.steps)
-    for event in events:
-        seq += 1
-        match event:
-            case StepStarted() | StepCompleted() | TaskRecorded() | AttemptFailed() | StepFailed():
-                steps[event.path] = _evolve_step(steps.get(event.path), event)
-            case RunStarted():
-                status = RunStatus.RUNNING
-            case RunTakenOver():
-                pass
-            case RunCompleted():
-                status = RunStatus.COMPLETED
-            case RunFailed():
-                status, error = RunStatus.FAILED, event.error
-    return Run(run.id, run.partition, run.definition, run.input, status, seq, steps, error)
-
-
 # -- decisions ------------------------------------------------------------------------------------
 
 
@@ -124,32 +118,58 @@ def _start(run: Run) -> Decision:
 
 
 def _complete(run: Run, command: CompleteStep) -> Decision:
-    if _in_call(run, command.path, command.attempt) is None:
+    if _in_attempt(run, command.path, command.attempt) is None:
         return NOTHING
     done = StepCompleted(command.path, command.attempt, command.output)
     return _go_on(run, (done,), definition_of(run, command.path).next_step, done)
 
 
 def _record_task(run: Run, command: RecordTask) -> Decision:
-    step = _in_call(run, command.path, command.attempt)
-    if step is None or step.task is not None:
+    step = _in_attempt(run, command.path, command.attempt)
+    if step is None:
+        return NOTHING
+    if step.task is not None and step.answer is None and step.waiting_for is None:
         return NOTHING
     path, attempt, task = command.path, command.attempt, command.task
     return Decision((TaskRecorded(path, attempt, task),), (FollowTask(path, attempt, task),))
 
 
-def _fail_attempt(run: Run, command: FailAttempt) -> Decision:
-    path, attempt, failure, policy = command.path, command.attempt, command.failure, command.policy
-    step = _in_call(run, path, attempt)
+def _park(run: Run, command: ParkStep) -> Decision:
+    path, attempt, asked = command.path, command.attempt, command.asked
+    step = _in_attempt(run, path, attempt)
     if step is None:
         return NOTHING
-    unknown = failure.outcome is Outcome.UNKNOWN
+    if (step.waiting_for, step.task) == (asked.waiting_for, asked.task):
+        return NOTHING
+    look_in = _FIRST_LOOK if asked.waiting_for is WaitingFor.AUTH else None
+    parked = StepParked(path, attempt, asked.task, asked.waiting_for, asked.question, look_in)
+    return Decision((parked,), (Park(path, look_in),))
+
+
+def _look(run: Run, path: StepPath) -> Decision:
+    step = _running(run, path)
+    if step is None or step.waiting_for is None or step.task is None:
+        return NOTHING
+    if step.due_in is None or step.due_in > _NOW:
+        return NOTHING
+    look_in = min(max((step.waited or _NOW) / 2, _FIRST_LOOK), _RAREST_LOOK)
+    waits = StillWaiting(path, step.attempt, look_in)
+    return Decision((waits,), (LookAtTask(path, step.attempt, step.task),))
+
+
+def _fail_attempt(run: Run, command: FailAttempt) -> Decision:
+    path, attempt, failure, policy = command.path, command.attempt, command.failure, command.policy
+    step = _in_attempt(run, path, attempt)
+    if step is None:
+        return NOTHING
+    unknown, answering = failure.outcome is Outcome.UNKNOWN, step.answer is not None
     if (
         failure.outcome is Outcome.FINAL
-        or (unknown and step.task is None and _never_resent(run, path))
+        or (unknown and (step.task is None or answering) and _never_resent(run, path))
         or not policy.allows(attempt)
     ):
-        return _fail_step(run, (), StepFailed(path, attempt, failure.cause, cancel_task=unknown))
+        left_open = unknown or answering
+        return _fail_step(run, (), StepFailed(path, attempt, failure.cause, cancel_task=left_open))
     delay = policy.delay(attempt, command.jitter, failure.retry_after)
     message_no = step.message_no if unknown else step.message_no + 1
     failed = AttemptFailed(path, attempt, failure.cause, delay, message_no)
@@ -159,6 +179,8 @@ def _fail_attempt(run: Run, command: FailAttempt) -> Decision:
 def _end_backoff(run: Run, command: BackoffOver) -> Decision:
     step = _running(run, command.path)
     if step is None or step.attempt != command.attempt or step.due_in is None:
+        return NOTHING
+    if step.waiting_for is not None:
         return NOTHING
     return _next_attempt(step)
 
@@ -183,16 +205,18 @@ def _take_up(run: Run, step: StepExecution) -> Decision | StepFailed:
     _check_known(run, step.path)
     if step.deadline_in is not None and step.deadline_in <= _NOW:
         return _timed_out(run, step)
+    if step.waiting_for is not None:
+        return Decision((), (Park(step.path, step.due_in),))
     if step.due_in is not None:
         if step.due_in <= _NOW:
             return _next_attempt(step)
         return Decision((), (WaitBackoff(step.path, step.attempt, step.due_in),))
-    if step.task is not None:
+    if step.task is not None and step.answer is None:
         return Decision((), (FollowTask(step.path, step.attempt, step.task),))
     # It is unknown whether the call left, and what became of it.
     if _never_resent(run, step.path):
         return StepFailed(step.path, step.attempt, _OUTCOME_UNKNOWN, cancel_task=True)
-    return Decision((), (CallAgent(step.path, step.attempt, step.message_no),))
+    return Decision((), (_call(step, step.attempt),))
 
 
 def _go_on(
@@ -222,9 +246,16 @@ def _go_on(
 def _next_attempt(step: StepExecution) -> Decision:
     attempt = step.attempt + 1
     started = StepStarted(step.path, attempt, step.message_no, step.input)
+    if step.task is not None and step.answer is None:
+        return Decision((started,), (FollowTask(step.path, attempt, step.task),))
+    return Decision((started,), (_call(step, attempt),))
+
+
+def _call(step: StepExecution, attempt: int) -> Effect:
+    """Send what is to be sent: the step's message, or the answer to its task's question."""
     if step.task is None:
-        return Decision((started,), (CallAgent(step.path, attempt, step.message_no),))
-    return Decision((started,), (FollowTask(step.path, attempt, step.task),))
+        return CallAgent(step.path, attempt, step.message_no)
+    return SendAnswer(step.path, attempt, step.message_no, step.task)
 
 
 def _fail_step(run: Run, before: tuple[Event, ...], failed: StepFailed) -> Decision:
@@ -257,10 +288,12 @@ def _running(run: Run, path: StepPath) -> StepExecution | None:
     return step
 
 
-def _in_call(run: Run, path: StepPath, attempt: int) -> StepExecution | None:
-    """Return the step if it is in this very attempt, which has not failed yet."""
+def _in_attempt(run: Run, path: StepPath, attempt: int) -> StepExecution | None:
+    """Return the step if it is in this very attempt, which has not failed yet, or waits in it."""
     step = _running(run, path)
-    return step if step is not None and step.attempt == attempt and step.in_call else None
+    if step is None or step.attempt != attempt:
+        return None
+    return step if step.in_call or step.waiting_for is not None else None
 
 
 def _never_resent(run: Run, path: StepPath) -> bool:
@@ -271,36 +304,3 @@ def _timed_out(run: Run, step: StepExecution) -> StepFailed:
     timeout_ms = definition_of(run, step.path).timeout // timedelta(milliseconds=1)
     cause = f"timed out after {timeout_ms} ms"
     return StepFailed(step.path, step.attempt, cause, cancel_task=step.at_work)
-
-
-# -- evolution ------------------------------------------------------------------------------------
-
-
-def _evolve_step(
-    step: StepExecution | None,
-    event: StepStarted | TaskRecorded | AttemptFailed | StepCompleted | StepFailed,
-) -> StepExecution:
-    path, attempt = event.path, event.attempt
-    if isinstance(event, StepStarted):
-        left = step.deadline_in if event.timeout is None and step is not None else event.timeout
-        no, value = event.message_no, event.input
-        task = None if step is None else step.task_under(no)
-        return StepExecution(path, StepStatus.RUNNING, attempt, no, task, None, left, value)
-    if step is None:
-        if not isinstance(event, StepFailed):
-            raise ValueError(f"step '{path}' has not started")
-        step = StepExecution(path, StepStatus.PENDING)  # its input could not be made
-    no, task, left, value = step.message_no, step.task, step.deadline_in, step.input
-    match event:
-        case StepCompleted():
-            done, output = StepStatus.COMPLETED, event.output
-            return StepExecution(path, done, attempt, no, task, None, None, value, output)
-        case TaskRecorded():
-            running, task = StepStatus.RUNNING, event.task
-            return StepExecution(path, running, attempt, no, task, None, left, value)
-        case AttemptFailed():
-            running, no, delay = StepStatus.RUNNING, event.message_no, event.delay
-            task = step.task_under(no)
-            return StepExecution(path, running, attempt, no, task, delay, left, value)
-        case StepFailed():
-            return StepExecution(path, StepStatus.FAILED, attempt, no, task, None, None, value)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from orchestrator.domain.agent import Failure, TaskRef
+from orchestrator.domain.agent import Asked, Failure, TaskRef, WaitingFor
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import StepPath
 
@@ -31,6 +31,22 @@ class RecordTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkStep:
+    """The agent's task waits for somebody: so does the step."""
+
+    path: StepPath
+    attempt: int
+    asked: Asked
+
+
+@dataclass(frozen=True, slots=True)
+class LookDue:
+    """It is time to look whether a task that waits for a login went on by itself."""
+
+    path: StepPath
+
+
+@dataclass(frozen=True, slots=True)
 class CompleteStep:
     path: StepPath
     attempt: int
@@ -50,10 +66,10 @@ class FailAttempt:
 
 @dataclass(frozen=True, slots=True)
 class BackoffOver:
-    """The wait before the next attempt is over."""
+    """The wait before the next attempt is over, or before the answer that somebody gave is sent."""
 
     path: StepPath
-    attempt: int  # the one that failed
+    attempt: int  # the one that failed; 0 before the first one of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,8 @@ Command = (
     StartRun
     | RecoverRun
     | RecordTask
+    | ParkStep
+    | LookDue
     | CompleteStep
     | FailAttempt
     | BackoffOver
@@ -113,6 +131,27 @@ class TaskRecorded:
     path: StepPath
     attempt: int
     task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class StepParked:
+    """The step waits for somebody; its task is looked at after `look_in`, None: never."""
+
+    path: StepPath
+    attempt: int
+    task: TaskRef
+    waiting_for: WaitingFor
+    question: Any
+    look_in: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class StillWaiting:
+    """The task is looked at now, and should it still wait, again after `look_in`."""
+
+    path: StepPath
+    attempt: int
+    look_in: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +197,8 @@ Event = (
     | RunTakenOver
     | StepStarted
     | TaskRecorded
+    | StepParked
+    | StillWaiting
     | AttemptFailed
     | StepCompleted
     | StepFailed
@@ -187,6 +228,33 @@ class FollowTask:
 
 
 @dataclass(frozen=True, slots=True)
+class SendAnswer:
+    """Send what somebody answered to the task that asked; again under the same number as above."""
+
+    path: StepPath
+    attempt: int
+    message_no: int
+    task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtTask:
+    """Ask once whether a task that waits went on by itself."""
+
+    path: StepPath
+    attempt: int
+    task: TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Wait, as rows only, for an answer or until `look_in` is over."""
+
+    path: StepPath
+    look_in: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class WaitBackoff:
     """Come back with `BackoffOver` after `delay`."""
 
@@ -200,7 +268,7 @@ class FinishRun:
     """The run has ended: forget it."""
 
 
-Effect = CallAgent | FollowTask | WaitBackoff | FinishRun
+Effect = CallAgent | FollowTask | SendAnswer | LookAtTask | Park | WaitBackoff | FinishRun
 
 
 @dataclass(frozen=True, slots=True)

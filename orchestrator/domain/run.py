@@ -8,7 +8,7 @@ from typing import Any, NewType
 from uuid import UUID, uuid5
 
 from orchestrator.domain import mapping
-from orchestrator.domain.agent import TaskRef
+from orchestrator.domain.agent import TaskRef, WaitingFor
 from orchestrator.domain.term import Partition
 from orchestrator.domain.workflow import StepDefinition, WorkflowDefinition
 
@@ -42,10 +42,14 @@ class StepStatus(StrEnum):
 class StepExecution:
     """One step within one run, once it has started (or was put back to PENDING by a retry).
 
-    `attempt` counts from 1 within one retry generation. `message_no` is the n of the messageId
-    `<run>.<step>.<n>`: raised by a definite failure and by retry, by nothing else. `due_in` is the
+    `attempt` counts from 1 since the last retry or answer. `message_no` is the n of the messageId
+    `<run>.<step>.<n>`: raised by a definite failure, a retry and an answer only. `due_in` is the
     rest of a backoff (None: not backing off), `deadline_in` what remains of the step's timeout;
     both as of the moment the value was loaded or the event happened, since nobody here has a clock.
+
+    A step that waits for somebody (`waiting_for`, `waited`: for how long by now) has no call out;
+    `due_in` is then the rest until its task is looked at, if it ever is. `answer` is what somebody
+    gave, as JSON, as long as its agent may not have it; the answer has a message number of its own.
     """
 
     path: StepPath
@@ -57,20 +61,28 @@ class StepExecution:
     deadline_in: timedelta | None = None
     input: Any = None
     output: Any = None
+    waiting_for: WaitingFor | None = None
+    waited: timedelta | None = None
+    answer: Any = None
 
     @property
     def in_call(self) -> bool:
-        """Whether it is in an attempt, and not between two."""
-        return self.status is StepStatus.RUNNING and self.due_in is None
+        """Whether it is in an attempt: not between two, and not waiting for somebody."""
+        return (
+            self.status is StepStatus.RUNNING and self.due_in is None and self.waiting_for is None
+        )
 
     @property
     def at_work(self) -> bool:
-        """Whether its agent may be at work: between two attempts, only on a task that is known."""
+        """Whether its agent has something open: outside an attempt, only a task that is known."""
         return self.in_call or (self.status is StepStatus.RUNNING and self.task is not None)
 
     def task_under(self, message_no: int) -> TaskRef | None:
-        """Return the task as long as the message has the same number: another asks for another."""
-        return self.task if self.message_no == message_no else None
+        """Return the task as long as the message has the same number: another asks for another.
+
+        An answer goes to the same task, under whatever number.
+        """
+        return self.task if self.answer is not None or self.message_no == message_no else None
 
 
 @dataclass(frozen=True, slots=True)

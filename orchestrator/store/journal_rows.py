@@ -14,12 +14,17 @@ from orchestrator.domain.messages import (
     RunTakenOver,
     StepCompleted,
     StepFailed,
+    StepParked,
     StepStarted,
+    StillWaiting,
     TaskRecorded,
 )
 from orchestrator.domain.run import Run, StepExecution, StepPath, StepStatus
 from orchestrator.domain.term import Term
 
+# Until somebody answers: the statement takes the step's deadline where that is earlier.
+_WHENEVER = timedelta(days=36_500)
+_MILLISECOND = timedelta(milliseconds=1)
 _ENTRY_BYTES = 500  # what a decision takes besides its texts, roughly
 
 
@@ -55,12 +60,12 @@ class Columns:
         return [partitions, epochs, min(run_ids), max(run_ids), *decisions, *steps]
 
 
-_STEP_COLUMNS = 15
+_STEP_COLUMNS = 19
 _NO_STEPS: list[tuple[Any, ...]] = [()] * _STEP_COLUMNS
 
-# What events say of a step besides the state it ends in: input, output, error, timeout, and
-# whether its call is to be cancelled.
-_Said: TypeAlias = tuple[str | None, str | None, str | None, timedelta | None, bool]
+# What events say of a step besides the state it ends in: input, output, error, timeout, whether
+# its call is to be cancelled, and a question.
+_Said: TypeAlias = tuple[str | None, str | None, str | None, timedelta | None, bool, str | None]
 
 
 def _said_of_steps(entry: Entry) -> dict[StepPath, _Said]:
@@ -70,25 +75,29 @@ def _said_of_steps(entry: Entry) -> dict[StepPath, _Said]:
     for event, text in zip(entry.decision.events, entry.texts, strict=True):
         match event:
             case StepStarted():
-                said = (text, None, None, event.timeout, False)
+                said = (text, None, None, event.timeout, False, None)
             case StepCompleted():
-                said = (None, text, None, None, False)
-            case TaskRecorded():
-                said = (None, None, None, None, False)
+                said = (None, text, None, None, False, None)
+            case TaskRecorded() | StillWaiting():
+                said = (None, None, None, None, False, None)
+            case StepParked():
+                said = (None, None, None, None, False, text)
             case AttemptFailed():
-                said = (None, None, event.cause, None, False)  # shown until the next one begins
+                # Shown until the next one begins.
+                said = (None, None, event.cause, None, False, None)
             case StepFailed():
-                said = (None, None, event.cause, None, event.cancel_task)
+                said = (None, None, event.cause, None, event.cancel_task, None)
             case RunStarted() | RunTakenOver() | RunCompleted() | RunFailed():
                 continue
         if (before := rows.get(event.path)) is not None:
-            given, made, _, timeout, cancel = before
+            given, made, _, timeout, cancel, _ = before
             said = (
                 said[0] or given,
                 said[1] or made,
                 said[2],
                 said[3] or timeout,
                 said[4] or cancel,
+                said[5],
             )
         rows[event.path] = said
     return rows
@@ -96,13 +105,14 @@ def _said_of_steps(entry: Entry) -> dict[StepPath, _Said]:
 
 def _step_row(run: Run, step: StepExecution, said: _Said) -> tuple[Any, ...]:
     definition, task = run.definition.steps[step.path], step.task
-    given, made, error, timeout, cancel = said
+    given, made, error, timeout, cancel, question = said
     # fmt: off
     return (
         run.id, step.path, definition.position, definition.agent_name, step.status, step.attempt,
         step.message_no, given, made, error,
         None if task is None else task.task_id, None if task is None else task.context_id,
-        step.due_in, timeout, cancel,
+        step.due_in, timeout, cancel, step.waiting_for, question,
+        None if task is None else task.asked, step.answer is not None,
     )
     # fmt: on
 
@@ -118,10 +128,13 @@ def wake_in(run: Run) -> timedelta | None:
     for step in run.steps.values():
         if step.status is not StepStatus.RUNNING:
             continue
-        if step.due_in is None:
-            return None
-        if earliest is None or step.due_in < earliest:
-            earliest = step.due_in
+        due_in = step.due_in
+        if due_in is None:
+            if step.waiting_for is None:
+                return None
+            due_in = _WHENEVER
+        if earliest is None or due_in < earliest:
+            earliest = due_in
     return earliest
 
 
@@ -132,18 +145,22 @@ def events_text(entry: Entry) -> str:
 
 def _described(event: Event) -> dict[str, Any]:
     kind = type(event).__name__
+    more: dict[str, Any] = {}
     match event:
         case RunStarted() | RunTakenOver() | RunCompleted():
             return {"kind": kind}
         case RunFailed(cause):
             return {"kind": kind, "cause": cause}
-        case StepStarted(path, attempt) | StepCompleted(path, attempt):
-            return {"kind": kind, "step_id": path, "attempt": attempt}
-        case StepFailed(path, attempt, cause):
-            return {"kind": kind, "step_id": path, "attempt": attempt, "cause": cause}
-        case TaskRecorded(path, attempt, task):
-            return {"kind": kind, "step_id": path, "attempt": attempt, "task_id": task.task_id}
-        case AttemptFailed(path, attempt, cause, delay):
-            delay_ms = delay // timedelta(milliseconds=1)
-            step = {"kind": kind, "step_id": path, "attempt": attempt}
-            return {**step, "cause": cause, "delay_ms": delay_ms}
+        case StepStarted() | StepCompleted():
+            pass
+        case StepFailed(cause=cause):
+            more = {"cause": cause}
+        case TaskRecorded(task=task):
+            more = {"task_id": task.task_id}
+        case StepParked(task=task, waiting_for=waiting_for):
+            more = {"task_id": task.task_id, "waiting_for": waiting_for}
+        case StillWaiting(look_in=look_in):
+            more = {"look_in_ms": look_in // _MILLISECOND}
+        case AttemptFailed(cause=cause, delay=delay):
+            more = {"cause": cause, "delay_ms": delay // _MILLISECOND}
+    return {"kind": kind, "step_id": event.path, "attempt": event.attempt, **more}

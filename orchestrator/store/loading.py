@@ -7,7 +7,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from orchestrator import json_text
-from orchestrator.domain.agent import TaskRef
+from orchestrator.domain.agent import TaskRef, WaitingFor
 from orchestrator.domain.errors import Fenced, NotFound, Refused
 from orchestrator.domain.run import Run, RunId, RunStatus, StepExecution, StepPath, StepStatus
 from orchestrator.domain.term import Partition, Term
@@ -114,15 +114,21 @@ async def _run(conn: Conn, definitions: Definitions, row: Record) -> Run:
 
 
 def _step(columns: Record) -> StepExecution:
-    path, status, attempt, message_no, task_id, context, due_in, deadline_in, given, made = columns
+    # fmt: off
+    (path, status, attempt, message_no, task_id, context, due_in, deadline_in, given, made,
+     waiting_for, waited, asked, answer) = columns
+    # fmt: on
     return StepExecution(
         path=StepPath(path),
         status=StepStatus(status),
         attempt=attempt,
         message_no=message_no,
-        task=None if task_id is None else TaskRef(task_id, context),
+        task=None if task_id is None else TaskRef(task_id, context, asked),
         due_in=due_in,
         deadline_in=deadline_in,
         input=None if given is None else json_text.loads(given),
         output=None if made is None else json_text.loads(made),
+        waiting_for=None if waiting_for is None else WaitingFor(waiting_for),
+        waited=waited,
+        answer=None if answer is None else json_text.loads(answer),
     )

@@ -3,7 +3,7 @@
 
 -- name: write
 -- $1-$2: the terms that the batch is written under. $3-$4: its lowest and highest run id, so that
--- only their parts are looked at. $5-$14: one row a decision, each run once. $15-$29: one row a
+-- only their parts are looked at. $5-$14: one row a decision, each run once. $15-$33: one row a
 -- touched step. Returns the runs that took effect; `explain` knows about the others.
 -- `= ANY (array_append(NULL, …))` is `=` for the index, but nothing by which parts are pruned row by
 -- row: PostgreSQL 18 (18.6), which prunes by $3 and $4 too, forgets all parts after the first row or
@@ -40,20 +40,24 @@ WITH fence AS MATERIALIZED (
     AND r.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')
   RETURNING r.id, r.partition, r.seq, r.epoch, d.events, m.now
 ), step AS MATERIALIZED (
-  SELECT n.*, a.partition, a.now
+  SELECT n.*, a.partition, a.now, a.seq
   FROM unnest($15::uuid[], $16::text[], $17::int[], $18::text[], $19::text[], $20::int[],
               $21::int[], $22::json[], $23::json[], $24::text[], $25::text[], $26::text[],
-              $27::interval[], $28::interval[], $29::boolean[])
+              $27::interval[], $28::interval[], $29::boolean[], $30::text[], $31::json[],
+              $32::text[], $33::boolean[])
     AS n(run_id, path, position, agent_name, status, attempt, message_no, input, output,
-         error_message, task_id, task_context, due_in, timeout, cancel_task)
+         error_message, task_id, task_context, due_in, timeout, cancel_task, waiting_for, question,
+         task_asked, keeps_answer)
   JOIN applied a ON a.id = n.run_id
 ), steps AS (
   INSERT INTO step_execution AS s (run_id, path, position, agent_name, status, attempt, message_no,
     input, output, error_message, task_id, task_context, due_at, deadline_at, started_at,
-    completed_at)
+    completed_at, waiting_for, question, asked_at, asked_seq, task_asked, answer)
   SELECT run_id, path, position, agent_name, status, attempt, message_no, input, output,
     error_message, task_id, task_context, now + due_in, now + timeout, now,
-    CASE WHEN status IN ('COMPLETED', 'FAILED') THEN now END
+    CASE WHEN status IN ('COMPLETED', 'FAILED') THEN now END, waiting_for, question,
+    CASE WHEN question IS NOT NULL THEN now END, CASE WHEN question IS NOT NULL THEN seq END,
+    task_asked, CASE WHEN keeps_answer THEN 'null'::json END  -- says only whether it is kept
   FROM step
   ON CONFLICT (run_id, path) DO UPDATE SET
     status = excluded.status, attempt = excluded.attempt, message_no = excluded.message_no,
@@ -62,7 +66,16 @@ WITH fence AS MATERIALIZED (
     task_id = excluded.task_id, task_context = excluded.task_context, due_at = excluded.due_at,
     deadline_at = coalesce(excluded.deadline_at, s.deadline_at),  -- set once a generation
     started_at = coalesce(s.started_at, excluded.started_at),
-    completed_at = excluded.completed_at
+    completed_at = excluded.completed_at, waiting_for = excluded.waiting_for,
+    -- A question comes once, with the step that begins to wait.
+    question = CASE WHEN excluded.waiting_for IS NOT NULL
+      THEN coalesce(excluded.question, s.question) END,
+    asked_at = CASE WHEN excluded.waiting_for IS NOT NULL
+      THEN coalesce(excluded.asked_at, s.asked_at) END,
+    asked_seq = CASE WHEN excluded.waiting_for IS NOT NULL
+      THEN coalesce(excluded.asked_seq, s.asked_seq) END,
+    task_asked = excluded.task_asked,
+    answer = CASE WHEN excluded.answer IS NOT NULL THEN s.answer END
   WHERE s.status <> 'COMPLETED'                 -- a completed step is never touched again
 ), cancellations AS (
   INSERT INTO task_cancellation

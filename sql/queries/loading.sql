@@ -9,7 +9,8 @@ SELECT r.id, r.partition, r.workflow_id, r.workflow_version, r.input, r.status, 
     SELECT ROW(s.path, s.status, s.attempt, s.message_no, s.task_id, s.task_context,
       s.due_at - m.now, s.deadline_at - m.now,
       CASE WHEN s.status = 'RUNNING' THEN s.input END,
-      CASE WHEN s.status = 'COMPLETED' THEN s.output END)
+      CASE WHEN s.status = 'COMPLETED' THEN s.output END,
+      s.waiting_for, m.now - s.asked_at, s.task_asked, s.answer)
     FROM step_execution s
     WHERE s.run_id = r.id AND s.run_id BETWEEN $2::uuid AND $3::uuid
     ORDER BY s.position

@@ -68,6 +68,10 @@ class Executor(AgentExecutor):
             )
             await event_queue.enqueue_event(answer)
             return
+        task = TaskUpdater(event_queue, context.task_id, context.context_id)
+        if context.current_task is not None:
+            await self._go_on(task, data, text)
+            return
         await event_queue.enqueue_event(
             Task(
                 id=context.task_id,
@@ -76,9 +80,18 @@ class Executor(AgentExecutor):
                 history=[message],
             )
         )
-        task = TaskUpdater(event_queue, context.task_id, context.context_id)
         await task.start_work()
         await self._work(task, data, text)
+
+    async def _go_on(self, task: TaskUpdater, data: dict[str, Any], text: str) -> None:
+        """Do what an answer says: think first, ask once more, or be done."""
+        await asyncio.sleep(float(data.get("think", 0)))
+        if data.get("then") == "ask":
+            await task.requires_input(task.new_agent_message([_text("sure?")]))
+            return
+        await task.start_work()
+        await asyncio.sleep(float(data.get("work", 0)))
+        await _finish(task, _data({"answered": data, "text": text}))
 
     async def _work(  # noqa: C901, PLR0912 - one command a case
         self, task: TaskUpdater, data: dict[str, Any], text: str
@@ -96,9 +109,15 @@ class Executor(AgentExecutor):
             case "fail-silently":
                 await task.failed()
             case "input":
-                await task.requires_input(say("which colour?"))
+                ask = [_text("which colour?"), _data({"choose": ["red", "blue"]})]
+                await task.requires_input(task.new_agent_message(ask))
             case "auth":
                 await task.requires_auth(say("log in at https://example.com/login"))
+            case "login":  # goes on by itself, as after a login somewhere else
+                await task.requires_auth(say("log in at https://example.com/login"))
+                await asyncio.sleep(float(data.get("seconds", 1)))
+                await task.start_work()
+                await _finish(task, _data({"logged": "in"}))
             case "canceled":
                 await task.cancel(say("changed my mind"))
             case "slow":

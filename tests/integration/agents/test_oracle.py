@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,6 +22,8 @@ CALLS: list[Call] = [
     call_with({}),
     call_with({"cmd": "echo", "n": [1, 2.5, None, True, {"deep": "ä\n\u2028😀"}]}, attempt=11),
     call_with({"empty": ""}, step='schritt "ä" ' + "x" * 200),
+    replace(call_with({"an": "answer"}), task_id="t", text="in words"),
+    replace(call_with({}), task_id="t", text="in words only", input=None),
 ]
 
 

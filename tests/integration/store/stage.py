@@ -13,7 +13,14 @@ from asyncpg import Connection
 from orchestrator import json_text
 from orchestrator.domain import machine
 from orchestrator.domain.journal_entry import Entry
-from orchestrator.domain.messages import Decision, Event, RunStarted, StepCompleted, StepStarted
+from orchestrator.domain.messages import (
+    Decision,
+    Event,
+    RunStarted,
+    StepCompleted,
+    StepParked,
+    StepStarted,
+)
 from orchestrator.domain.run import Run, RunId, StepPath
 from orchestrator.domain.term import Partition, Term
 from orchestrator.domain.workflow import WorkflowDefinition
@@ -142,6 +149,8 @@ def _text(event: Event) -> str | None:
     match event:
         case StepStarted(input=value) | StepCompleted(output=value):
             return json_text.dumps(value)
+        case StepParked(question=question):
+            return json_text.dumps(question)
         case _:
             return None
 

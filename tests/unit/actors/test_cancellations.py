@@ -79,6 +79,8 @@ class World:
                     "send",
                     "follow",
                     "learn_task",
+                    "answer",
+                    "look",
                 ],
                 unused,
             ),

@@ -15,6 +15,7 @@ from orchestrator.domain.agent import (
     Agent,
     AgentId,
     AgentStatus,
+    Asked,
     AuthType,
     Call,
     Failure,
@@ -32,7 +33,7 @@ from orchestrator.telemetry.metrics import Metrics
 
 RUN_ID = RunId(UUID("01931f3e-0000-7000-8000-000000000001"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-Answer = Callable[[Call], Awaitable[Output | TaskRef]]
+Answer = Callable[[Call], Awaitable[Output | TaskRef | Asked]]
 
 
 def definition(**step: Any) -> workflow.WorkflowDefinition:
@@ -80,7 +81,8 @@ class World:
         self.draining = False
         self.refusals: dict[int, Exception] = {}
         self.known_agent: Agent | None = agent(retry or RetryPolicy(0))
-        self.follow: Callable[[TaskRef], Awaitable[Output]] = _never
+        self.follow: Callable[[TaskRef], Awaitable[Output | Asked]] = _never
+        self.look: Callable[[TaskRef], Awaitable[Output | TaskRef | Asked | None]] = _never
         self._answer = answer
 
     async def write(self, entry: Entry, term: Term) -> None:
@@ -91,16 +93,25 @@ class World:
         self.entries.append(entry)
         self.done += [type(event).__name__ for event in entry.decision.events]
 
-    async def send(self, _: Agent, call: Call) -> Output | TaskRef:
+    async def send(self, _: Agent, call: Call) -> Output | TaskRef | Asked:
         self.done.append(f"call {call.step} {call.message_id[-1]} {call.input}")
         return await self._answer(call)
 
     async def agent(self, _: str) -> Agent | None:
         return self.known_agent
 
-    async def following(self, _: Agent, task: TaskRef) -> Output:
+    async def following(self, _: Agent, task: TaskRef) -> Output | Asked:
         self.done.append(f"follow {task.task_id}")
         return await self.follow(task)
+
+    async def answering(self, _: Agent, call: Call, task: TaskRef) -> Any:
+        self.done.append(f"answer {call.message_id[-1]} {task.task_id} {call.input} {call.text}")
+        assert (call.task_id, call.context_id) == (task.task_id, task.context_id or call.run)
+        return await self._answer(call)
+
+    async def looking(self, _: Agent, task: TaskRef) -> Any:
+        self.done.append(f"look {task.task_id}")
+        return await self.look(task)
 
     async def learn(self, _: RunId, message_id: str, task: TaskRef) -> None:
         assert message_id == f"run-{RUN_ID}.one.1"
@@ -124,6 +135,8 @@ class World:
             open_cancellations=unused,
             settle_cancellation=unused,
             postpone_cancellation=unused,
+            answer=self.answering,
+            look=self.looking,
         )
         values: dict[str, Any] = {
             "max_active_runs": 1,

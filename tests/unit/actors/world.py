@@ -170,6 +170,8 @@ class World:
             agent=self._agent,
             send=self._send,
             follow=self._follow,
+            answer=unused,
+            look=unused,
             cancel=unused,
             open_cancellations=self._open_cancellations,
             settle_cancellation=unused,

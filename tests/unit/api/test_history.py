@@ -22,6 +22,19 @@ def test_every_event_of_the_state_machine_has_a_sentence(kind: str) -> None:
             "Attempt 1 of step 'x' failed: c; the next one in 1.5 s",
         ),
         ({"kind": "RunCancelled", "reason": "why"}, "Cancelled: why"),
+        (
+            {"kind": "StepParked", "step_id": "x", "waiting_for": "input"},
+            "Step 'x' waits: its agent asks for input",
+        ),
+        (
+            {"kind": "StepParked", "step_id": "x", "waiting_for": "auth"},
+            "Step 'x' waits: its agent asks for a login",
+        ),
+        (
+            {"kind": "StillWaiting", "step_id": "x", "look_in_ms": 7500},
+            "The task of step 'x' is looked at, and again in 7.5 s",
+        ),
+        ({"kind": "InputGiven", "step_id": "x"}, "Input given to step 'x'"),
         ({"kind": "RunCancelled", "reason": None}, "Cancelled"),
         ({"kind": "RunFailed", "cause": "c"}, "Run failed: c"),
     ],

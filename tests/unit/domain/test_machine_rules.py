@@ -2,7 +2,7 @@
 
 The test keeps books of its own: what was completed, how often a step was tried since the last
 retry, under which number it was last sent and whether that call's outcome is known. It plays the
-agents, the clock, and the API's cancel and retry (which the database decides).
+agents, the clock, and the API's cancel, retry and answer (which the database decides).
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.domain import machine, workflow
-from orchestrator.domain.agent import Failure, Outcome, TaskRef
+from orchestrator.domain.agent import Asked, Failure, Outcome, TaskRef, WaitingFor
 from orchestrator.domain.messages import (
     NOTHING,
     AttemptFailed,
@@ -31,13 +31,19 @@ from orchestrator.domain.messages import (
     FailRun,
     FinishRun,
     FollowTask,
+    LookAtTask,
+    LookDue,
+    Park,
+    ParkStep,
     RecordTask,
     RecoverRun,
     RunCompleted,
     RunFailed,
+    SendAnswer,
     StartRun,
     StepCompleted,
     StepFailed,
+    StepParked,
     StepStarted,
     TaskRecorded,
     WaitBackoff,
@@ -53,10 +59,18 @@ ZERO = timedelta(0)
 
 paths = st.sampled_from([StepPath("a"), StepPath("b"), StepPath("c")])
 tasks = st.builds(TaskRef, st.sampled_from(["t1", "t2"]), st.none())
+questions = st.builds(
+    Asked,
+    st.builds(TaskRef, st.sampled_from(["t1", "t2"]), st.none(), st.sampled_from(["q1", "q2"])),
+    st.sampled_from(WaitingFor),
+    st.just({"text": "?"}),
+)
 failures = st.builds(Failure, st.just("it broke"), st.sampled_from(Outcome))
 commands = st.one_of(
     st.just(StartRun()),
     st.builds(RecordTask, paths, st.integers(0, 4), tasks),
+    st.builds(ParkStep, paths, st.integers(0, 4), questions),
+    st.builds(LookDue, paths),
     st.builds(CompleteStep, paths, st.integers(0, 4), st.integers(0, 9)),
     st.builds(FailAttempt, paths, st.integers(0, 4), failures, st.just(POLICY), st.just(0.0)),
     st.builds(BackoffOver, paths, st.integers(0, 4)),
@@ -103,6 +117,8 @@ class RunMachine(RuleBasedStateMachine):
         self.sent: set[tuple[str, int]] = set()
         self.unknown: set[str] = set()  # steps whose last call has an unknown outcome
         self.tasks: dict[str, TaskRef] = {}
+        self.open: dict[str, TaskRef] = {}  # questions that nobody has answered
+        self.answers: dict[str, int] = {}  # given, and their agent may not have them
 
     # -- what happens to a run --------------------------------------------------------------------
 
@@ -142,13 +158,48 @@ class RunMachine(RuleBasedStateMachine):
         self.tell(BackoffOver(step.path, step.attempt))
         assert self.active().attempt == step.attempt + 1
 
+    @precondition(lambda self: self.in_call() or self.open)
+    @rule(asked=questions)
+    def be_asked(self, asked: Asked) -> None:
+        step = self.active()
+        self.tell(ParkStep(step.path, step.attempt, asked))
+        assert self.open[step.path] == asked.task
+
+    @precondition(lambda self: self.open)
+    @rule(passed=st.sampled_from([ZERO, timedelta(seconds=9)]))
+    def be_looked_at(self, passed: timedelta) -> None:
+        step = self.active()
+        self.age(passed)
+        due = step.due_in is not None and step.due_in <= passed
+        assert (machine.decide(self.run, LookDue(step.path)) is not NOTHING) == due
+        self.tell(LookDue(step.path))
+
+    @precondition(lambda self: self.open)
+    @rule(answer=st.integers(1, 9))
+    def be_answered(self, answer: int) -> None:
+        step = self.active()
+        given = replace(
+            step,
+            waiting_for=None,
+            waited=None,
+            due_in=ZERO,
+            attempt=0,
+            message_no=step.message_no + 1,
+            answer=answer,
+        )
+        self.run = replace(
+            self.run, seq=self.run.seq + 1, steps={**self.run.steps, step.path: given}
+        )
+        self.answers[step.path] = answer
+        del self.open[step.path]
+        self.number[step.path] = given.message_no
+        self.tries[step.path] = 0
+        self.unknown.discard(step.path)
+
     @precondition(lambda self: self.run.status is RunStatus.RUNNING)
     @rule(passed=st.sampled_from([ZERO, timedelta(seconds=1), timedelta(hours=2)]))
     def be_taken_over(self, passed: timedelta) -> None:
-        self.run = replace(
-            self.run,
-            steps={path: aged(step, passed) for path, step in self.run.steps.items()},
-        )
+        self.age(passed)
         self.tell(RecoverRun())
 
     @precondition(lambda self: self.in_call())
@@ -201,29 +252,46 @@ class RunMachine(RuleBasedStateMachine):
             case StepStarted(path=path):
                 self.note_start(event)
             case TaskRecorded(path=path, task=task):
-                assert path not in self.tasks
+                assert path not in self.tasks or path in self.open or path in self.answers
                 self.tasks[path] = task
-            case AttemptFailed(path=path, delay=delay):
-                assert DELAYS[0] <= delay <= DELAYS[1]
-                assert event.message_no - self.number[path] in (0, 1)
-                if event.message_no == self.number[path]:
-                    self.unknown.add(path)
-                else:
-                    self.tasks.pop(path, None)
-                self.number[path] = event.message_no
+                self.settle(path)
+            case StepParked(path=path, task=task):
+                self.settle(path)
+                self.tasks[path] = self.open[path] = task
+            case AttemptFailed():
+                self.note_failure(event)
             case StepCompleted(path=path, output=output):
                 assert path not in self.outputs
                 self.outputs[path] = output
                 self.tasks.pop(path, None)
+                self.settle(path)
             case StepFailed(path=path):
                 assert path not in self.outputs
+                assert event.cancel_task or path not in self.answers
                 self.tasks.pop(path, None)
+                self.settle(path)
             case RunCompleted():
                 assert set(self.outputs) == set(self.order)
             case RunFailed(error=error):
                 assert error == "corrupt" or error.startswith("Step '")
             case _:
                 pass
+
+    def note_failure(self, event: AttemptFailed) -> None:
+        path = event.path
+        assert DELAYS[0] <= event.delay <= DELAYS[1]
+        assert event.message_no - self.number[path] in (0, 1)
+        if event.message_no == self.number[path]:
+            self.unknown.add(path)
+        elif path not in self.answers:
+            self.tasks.pop(path, None)
+        self.number[path] = event.message_no
+        self.open.pop(path, None)
+
+    def settle(self, path: str) -> None:
+        """Forget what was asked and answered."""
+        self.open.pop(path, None)
+        self.answers.pop(path, None)
 
     def note_start(self, event: StepStarted) -> None:
         path, place = event.path, self.order.index(event.path)
@@ -232,8 +300,10 @@ class RunMachine(RuleBasedStateMachine):
         assert event.input == {"x": self.outputs[self.order[place - 1]] if place else "first"}
         self.tries[path] = self.tries.get(path, 0) + 1
         assert event.attempt == self.tries[path] <= POLICY.max_retries + 1
-        assert (event.timeout is not None) == (event.attempt == 1)
-        assert event.message_no == self.number.get(path, 0) + (event.attempt == 1)
+        assert path not in self.open  # nothing is sent while somebody is asked
+        anew = event.attempt == 1 and path not in self.answers
+        assert (event.timeout is not None) == anew
+        assert event.message_no == self.number.get(path, 0) + anew
         assert (path in self.unknown) == ((path, event.message_no) in self.sent)
         self.number[path] = event.message_no
         self.sent.add((path, event.message_no))
@@ -253,6 +323,20 @@ class RunMachine(RuleBasedStateMachine):
                 case FollowTask(path, attempt, task):
                     assert self.run.steps[path].attempt == attempt
                     assert self.tasks[path] == self.run.steps[path].task == task
+                case SendAnswer(path, attempt, message_no, task):
+                    step = self.run.steps[path]
+                    assert (step.attempt, step.message_no) == (attempt, message_no)
+                    assert step.in_call
+                    assert (path, message_no) in self.sent
+                    assert step.answer == self.answers[path]
+                    assert task == self.tasks[path]
+                case LookAtTask(path, attempt, task):
+                    assert isinstance(command, LookDue)
+                    assert self.run.steps[path].attempt == attempt
+                    assert task == self.open[path]
+                case Park(path, look_in):
+                    assert path in self.open
+                    assert self.run.steps[path].due_in == look_in
                 case WaitBackoff(path, attempt, delay):
                     assert self.run.steps[path].attempt == attempt
                     assert self.run.steps[path].due_in == delay
@@ -267,6 +351,15 @@ class RunMachine(RuleBasedStateMachine):
         active = [s for s in self.run.steps.values() if s.status is StepStatus.RUNNING]
 
         assert len(active) <= (self.run.status is RunStatus.RUNNING)
+
+    @invariant()
+    def what_waits_for_somebody_has_a_task_and_no_call(self) -> None:
+        waiting = {s.path: s.task for s in self.run.steps.values() if s.waiting_for is not None}
+
+        assert waiting == self.open
+        assert not any(self.run.steps[path].in_call for path in waiting)
+        answered = {s.path: s.answer for s in self.run.steps.values() if s.answer is not None}
+        assert answered == self.answers
 
     @invariant()
     def the_run_has_the_outputs_that_were_given(self) -> None:
@@ -288,14 +381,23 @@ class RunMachine(RuleBasedStateMachine):
 
     def backing_off(self) -> bool:
         return any(
-            step.status is StepStatus.RUNNING and step.due_in is not None
+            step.status is StepStatus.RUNNING
+            and step.due_in is not None
+            and step.waiting_for is None
             for step in self.run.steps.values()
         )
 
+    def age(self, passed: timedelta) -> None:
+        """Let time pass, and load the rows again."""
+        steps = {path: aged(step, passed) for path, step in self.run.steps.items()}
+        self.run = replace(self.run, steps=steps)
+
     def rewrite(self, status: RunStatus, steps: dict[StepStatus, StepStatus]) -> None:
         """Do what cancel and retry do to the rows; the attempts are counted anew at a start."""
-        fresh: dict[str, Any] = {"attempt": 0, "task": None, "due_in": None, "deadline_in": None}
-        self.tasks.clear()
+        gone = ("task", "due_in", "deadline_in", "waiting_for", "waited", "answer")
+        fresh: dict[str, Any] = {"attempt": 0, **dict.fromkeys(gone)}
+        for book in (self.tasks, self.open, self.answers):
+            book.clear()
         self.run = replace(
             self.run,
             status=status,
@@ -314,7 +416,8 @@ def aged(step: StepExecution, passed: timedelta) -> StepExecution:
     """Return a step as its row is loaded some time later."""
     due_in = None if step.due_in is None else step.due_in - passed
     deadline_in = None if step.deadline_in is None else step.deadline_in - passed
-    return replace(step, due_in=due_in, deadline_in=deadline_in)
+    waited = None if step.waited is None else step.waited + passed
+    return replace(step, due_in=due_in, deadline_in=deadline_in, waited=waited)
 
 
 TestRunMachine = RunMachine.TestCase

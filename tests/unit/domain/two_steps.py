@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from orchestrator.domain import machine, workflow
-from orchestrator.domain.agent import Failure, Outcome, TaskRef
+from orchestrator.domain.agent import Asked, Failure, Outcome, TaskRef, WaitingFor
 from orchestrator.domain.messages import (
+    BackoffOver,
     Command,
     FailAttempt,
+    ParkStep,
     RecordTask,
     StartRun,
 )
@@ -64,7 +66,7 @@ def changed(run: Run, path: StepPath, **changes: Any) -> Run:
 
 def put_back(run: Run, path: StepPath) -> Run:
     """Do what a retry does in the database."""
-    fresh = {"attempt": 0, "task": None, "due_in": None, "deadline_in": None}
+    fresh = {"attempt": 0, "task": None, "due_in": None, "deadline_in": None, "answer": None}
     run = changed(run, path, status=StepStatus.PENDING, **fresh)
     return replace(run, status=RunStatus.PENDING, error=None)
 
@@ -83,3 +85,23 @@ def waiting() -> Run:
 
 def following(on_unknown: str = "resend") -> Run:
     return after(running(on_unknown), RecordTask(A, 1, TASK))
+
+
+def asked(
+    waiting_for: WaitingFor = WaitingFor.INPUT, question: str = "q1", task_id: str = "t1"
+) -> Asked:
+    return Asked(TaskRef(task_id, "c1", question), waiting_for, {"text": question})
+
+
+def parked(waiting_for: WaitingFor = WaitingFor.INPUT, on_unknown: str = "resend") -> Run:
+    return after(following(on_unknown), ParkStep(A, 1, asked(waiting_for)))
+
+
+def answered(run: Run, path: StepPath = A, answer: Any = "blue") -> Run:
+    """Do what an answer does in the database."""
+    fresh = {"waiting_for": None, "waited": None, "due_in": ZERO, "attempt": 0, "answer": answer}
+    return changed(run, path, message_no=run.steps[path].message_no + 1, **fresh)
+
+
+def answering(on_unknown: str = "resend") -> Run:
+    return after(answered(parked(on_unknown=on_unknown)), BackoffOver(A, 0))
