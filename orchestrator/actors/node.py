@@ -141,7 +141,7 @@ class Node:
         self._start(supervisor, run)
 
     def hint(self, hint: Hint) -> None:
-        """Hear from another process that a run was created, cancelled or retried; maybe long ago.
+        """Hear from another process that its API changed a run; maybe long ago.
 
         A call in flight is not aborted for that: the rows are asked.
         """
@@ -155,7 +155,7 @@ class Node:
         self._cancellations.wake()
 
     def nudge(self, hint: Hint) -> None:
-        """Hear from our API that it just created, cancelled or retried a run.
+        """Hear from our API that it just created, cancelled, retried or answered a run.
 
         A look at the rows may have been faster: an actor that was built from them stays.
         """

@@ -123,6 +123,19 @@ class RunDetails(Run):
     )
 
 
+class Question(BaseModel):
+    """What an agent asks."""
+
+    id: int = Field(description="Tells the question from the run's other ones.")
+    text: str = Field(description="What the agent said, as text; may be empty.")
+    parts: list[JsonObject] = Field(
+        description="What it said, part by part: `text`, `data`, or a file (`url` or `raw`, `name`,"
+        " `mediaType`)."
+    )
+    asked_at: Moment
+    expires_at: Moment | None = Field(description="When the step's timeout_ms is over.")
+
+
 class StepExecution(BaseModel):
     """One step of a run."""
 
@@ -138,6 +151,28 @@ class StepExecution(BaseModel):
     started_at: Moment | None
     completed_at: Moment | None
     error_message: str | None
+    waiting_for: str | None = Field(
+        description="input or auth: the step's agent asks somebody something; more may come."
+    )
+    question: Question | None
+    cancel: str | None = Field(
+        description="What became of cancelling the agent's task: requested, confirmed, unsupported,"
+        " unreachable, already_finished; null: there was nothing to cancel. More may come."
+    )
+
+
+class InboxItem(BaseModel):
+    """An open question, and the step that waits for the answer."""
+
+    id: str = Field(examples=["step-exec-123e4567-e89b-12d3-a456-426614174000"])
+    run_id: RunId
+    step_id: str
+    agent_name: str
+    workflow_id: str = Field(examples=["wf-data-pipeline-001"])
+    workflow_name: str
+    workflow_definition_id: UUID
+    waiting_for: str = Field(description="input or auth; more may come.")
+    question: Question
 
 
 class HistoryItem(BaseModel):
@@ -172,6 +207,10 @@ class WorkflowList(Page[Workflow]):
 
 class RunList(Page[Run]):
     """One page of runs."""
+
+
+class InboxList(Page[InboxItem]):
+    """One page of open questions, the oldest first."""
 
 
 class HistoryList(Page[HistoryItem]):

@@ -80,6 +80,7 @@ Retries = Annotated[int, Field(ge=0, le=10), BeforeValidator(_whole)]
 InitialDelayMs = Annotated[int, Field(ge=100, le=MAX_INT4), BeforeValidator(_whole)]
 MaxDelayMs = Annotated[int, Field(ge=1000, le=MAX_INT4), BeforeValidator(_whole)]
 TimeoutMs = Annotated[int, Field(ge=1000, le=300000), BeforeValidator(_whole)]
+QuestionId = Annotated[int, Field(ge=1, le=MAX_INT4), BeforeValidator(_whole)]
 StepTimeoutMs = Annotated[
     int,
     Field(ge=1, le=31_536_000_000, json_schema_extra={"format": "int64"}),

@@ -20,6 +20,7 @@ _TAGS = {
     "Agents": "External services that execute workflow steps via the A2A protocol.",
     "Workflows": "Versioned graphs of steps, and their execution.",
     "Runs": "Executions: watch, retry, cancel.",
+    "Inbox": "What agents ask, and the answers.",
     "System": "Health and metrics.",
 }
 _REQUEST_ID = {
@@ -130,11 +131,15 @@ def _response(answer: Answer) -> dict[str, Any]:
         "headers": headers,
         "content": {answer.media_type: {"schema": schema}},
     }
-    if answer.leads_to:
+    by_id = {
+        operation: {param: "$response.body#/id"}
+        for param, operations in answer.leads_to.items()
+        for operation in operations
+    }
+    if links := {**by_id, **answer.links}:
         described["links"] = {
-            operation: {"operationId": operation, "parameters": {param: "$response.body#/id"}}
-            for param, operations in answer.leads_to.items()
-            for operation in operations
+            operation: {"operationId": operation, "parameters": dict(parameters)}
+            for operation, parameters in links.items()
         }
     return described
 

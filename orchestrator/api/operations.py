@@ -23,6 +23,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     # The operations that take this answer's `id`, by the name of the parameter that it is there.
     leads_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Operations to which it leads by other means: their parameters, as runtime expressions.
+    links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ WORKFLOW_ID = PathParam("UUID of the workflow.", "uuid", "456e7890-e89b-12d3-a45
 ANY_VERSION_ID = PathParam(
     "UUID of any version of the workflow.", "uuid", "456e7890-e89b-12d3-a456-426614174000"
 )
+STEP_ID = PathParam("Id of the step in its workflow.", None, "extract")
 RUN_ID = PathParam("Run identifier.", None, "run-789e0123-e89b-12d3-a456-426614174000")
 
 
@@ -74,8 +77,9 @@ def ok(
     *,
     many: bool = False,
     leads_to: Mapping[str, tuple[str, ...]] | None = None,
+    links: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Answer:
-    return Answer(description, model, many, leads_to=leads_to or {})
+    return Answer(description, model, many, leads_to=leads_to or {}, links=links or {})
 
 
 def problem(description: str) -> Answer:

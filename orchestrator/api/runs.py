@@ -18,7 +18,9 @@ from orchestrator.api.operations import (
     ok,
     problem,
 )
+from orchestrator.api.questions import shown_question
 from orchestrator.api.schemas import CancelRequest, PageQuery, RetryRequest, RunQuery, RunsQuery
+from orchestrator.domain.agent import Cancellation
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import RunId, RunStatus, external_id, parse_external_id
@@ -52,7 +54,7 @@ async def list_all(request: web.Request) -> web.Response:
 
 async def get(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
-    run_id = _id(request)
+    run_id = path_id(request)
     seconds = parse.query(request, RunQuery).wait
     async with pool.acquire(deps.pool) as conn:
         row, owner = await runs.get_with_owner(conn, run_id)
@@ -65,7 +67,7 @@ async def get(request: web.Request) -> web.Response:
 
 async def steps(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
-    run_id = _id(request)
+    run_id = path_id(request)
     async with pool.acquire(deps.pool) as conn:
         rows = await stored_history.steps(conn, deps.definitions, run_id)
     return render.answer([_shown_step(row) for row in rows])
@@ -73,7 +75,7 @@ async def steps(request: web.Request) -> web.Response:
 
 async def retry(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
-    run_id = _id(request)
+    run_id = path_id(request)
     parsed = await parse.body(request, RetryRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.retry(conn, run_id)
@@ -83,7 +85,7 @@ async def retry(request: web.Request) -> web.Response:
 
 async def cancel(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
-    run_id = _id(request)
+    run_id = path_id(request)
     parsed = await parse.body(request, CancelRequest, optional=True)
     async with pool.acquire(deps.pool) as conn:
         row = await runs.cancel(conn, run_id, parsed.value.reason or None)
@@ -94,7 +96,7 @@ async def cancel(request: web.Request) -> web.Response:
 
 async def logs(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
-    run_id = _id(request)
+    run_id = path_id(request)
     query = parse.query(request, PageQuery)
     async with pool.acquire(deps.pool) as conn:
         if deps.logs_endpoint == "placeholder":
@@ -141,10 +143,19 @@ def _shown_step(row: StepRow) -> dict[str, Any]:
         "started_at": render.maybe_utc(row.started_at),
         "completed_at": render.maybe_utc(row.completed_at),
         "error_message": row.error_message,
+        "waiting_for": None if row.question is None else row.question.waiting_for.value,
+        "question": None if row.question is None else shown_question(row.question),
+        "cancel": _shown_cancel(row.cancel),
     }
 
 
-def _id(request: web.Request) -> RunId:
+def _shown_cancel(outcome: Cancellation | None) -> str | None:
+    # A call that was cut off before it named a task leaves nothing to reach the agent by.
+    shown = Cancellation.UNREACHABLE if outcome is Cancellation.TASK_UNKNOWN else outcome
+    return None if shown is None else shown.value
+
+
+def path_id(request: web.Request) -> RunId:
     """Read the path's run id; whatever is none names no run."""
     text = request.match_info["run_id"]
     run_id = parse_external_id(text)

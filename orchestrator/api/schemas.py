@@ -21,6 +21,7 @@ from orchestrator.api.fields import (
     MaxDelayMs,
     Name,
     QueryText,
+    QuestionId,
     Retries,
     RunStatus,
     Secret,
@@ -186,6 +187,26 @@ class CancelRequest(Body):
         max_length=10_000,
         description="Stands in the run's error_message.",
         examples=["Incorrect input data provided"],
+    )
+
+    echoed = frozenset()
+
+
+class InputRequest(Body):
+    """An answer to an agent's question: data, text or both."""
+
+    input_data: dict[str, Any] | None = Field(
+        None, description="Goes to the agent as a data part.", examples=[{"colour": "blue"}]
+    )
+    text: str | None = Field(
+        None,
+        min_length=1,
+        description="Goes to the agent as a text part.",
+        examples=["Blue, please"],
+    )
+    question_id: QuestionId | None = Field(
+        None,
+        description="The question that is meant: another one that is open by now is not answered.",
     )
 
     echoed = frozenset()

@@ -13,6 +13,7 @@ class HintKind(StrEnum):
     RUN_REQUESTED = "RunRequested"
     RETRY_REQUESTED = "RetryRequested"
     CANCEL_REQUESTED = "CancelRequested"
+    INPUT_GIVEN = "InputGiven"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,13 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from orchestrator.domain.agent import Cancellation
 from orchestrator.domain.errors import NotFound, Refused
 from orchestrator.domain.run import RunId, RunStatus, StepStatus, step_execution_id
 from orchestrator.domain.workflow import StepDefinition
 from orchestrator.store import queries
 from orchestrator.store.definitions import Definitions
+from orchestrator.store.inbox import Question, question_of
 from orchestrator.store.page import Page
 from orchestrator.store.pool import Conn
 from orchestrator.store.runs import missing
@@ -23,7 +25,10 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of a run, also one that has not started; `input` and `output` are JSON text."""
+    """A step of a run, also one that has not started; `input` and `output` are JSON text.
+
+    `cancel` is what became of cancelling its task at the agent; None: nothing was to be cancelled.
+    """
 
     id: str
     run_id: RunId
@@ -37,6 +42,8 @@ class StepRow:
     error_message: str | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    question: Question | None = None
+    cancel: Cancellation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,8 @@ def _started(run_id: RunId, row: Record, not_reached: StepStatus) -> StepRow:
         error_message=row["error_message"],
         started_at=row["started_at"],
         completed_at=row["completed_at"],
+        question=question_of(row),
+        cancel=None if row["cancel"] is None else Cancellation(row["cancel"]),
     )
 
 

@@ -140,6 +140,26 @@ async def retry(conn: Conn, run_id: RunId) -> RunRow:
     return run_row(row)
 
 
+async def give_input(
+    conn: Conn, run_id: RunId, step_id: str, answer: str, question: int | None = None
+) -> RunRow:
+    """Answer (JSON text) the open question of a step; with `question`, only the one of that number.
+
+    Of several answers at the same time one is taken. Raises `NotFound` for no such run or step, and
+    `Refused` when the step does not wait, or not for an answer to that question.
+    """
+    row = await conn.fetchrow(SQL["give_input"], run_id, step_id, answer, question)
+    if row is not None:
+        return run_row(row)
+    known: bool | None = await conn.fetchval(SQL["step_defined"], run_id, step_id)
+    if known is None:
+        raise missing(run_id)
+    if not known:
+        raise NotFound(f"Step with id '{step_id}' not found in run '{external_id(run_id)}'")
+    which = "input" if question is None else f"an answer to question {question}"
+    raise Refused(f"Step '{step_id}' of run '{external_id(run_id)}' does not wait for {which}")
+
+
 async def state(conn: Conn, ids: Sequence[RunId]) -> dict[RunId, tuple[RunStatus, int]]:
     """Return status and seq of those of the runs that exist."""
     if not ids:

@@ -20,6 +20,17 @@ SELECT * FROM cancel_run($1::uuid, $2::text)
 -- name: retry
 SELECT * FROM retry_run($1::uuid)
 
+-- name: give_input
+SELECT * FROM give_input($1::uuid, $2::text, $3::json, $4::bigint)
+
+-- name: step_defined
+-- Whether the run's workflow has the step; null without the run. Rows of steps are made as they
+-- start.
+SELECT w.data -> 'steps' -> $2::text IS NOT NULL
+FROM run r LEFT JOIN workflow w
+  ON w.lifelong_id = r.workflow_id AND w.version = r.workflow_version
+WHERE r.id = $1
+
 -- name: plan_for_values
 SET LOCAL plan_cache_mode = force_custom_plan
 

@@ -201,6 +201,9 @@ async def test_every_step_is_shown_with_what_went_in_and_out(api: Api) -> None:
         "started_at": "2026-01-01T00:00:00.000Z",
         "completed_at": "2026-01-01T00:00:00.000Z",
         "error_message": None,
+        "waiting_for": None,
+        "question": None,
+        "cancel": None,
     }
     assert list(after[0]["input_data"]) == ["z", "a"]
     assert before[0]["id"].startswith("step-exec-")

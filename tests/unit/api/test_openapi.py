@@ -32,6 +32,8 @@ GUIDE = {
     ("post", "/api/v1/runs/{run_id}/retry"): {202, 400, 404},
     ("post", "/api/v1/runs/{run_id}/cancel"): {200, 400, 404},
     ("get", "/api/v1/runs/{run_id}/logs"): {200, 404, 501},
+    ("get", "/api/v1/inbox"): {200},
+    ("post", "/api/v1/runs/{run_id}/steps/{step_id}/input"): {202, 400, 404, 422},
     ("get", "/health"): {200},
     ("get", "/health/ready"): {200, 503},
     ("get", "/metrics"): {200},
@@ -135,4 +137,5 @@ def test_every_operation_that_takes_an_id_is_linked_from_where_the_id_is_made() 
     for name, operation in described.items():
         ids = [p["name"] for p in operation["parameters"] if p["in"] == "path"]
         parameters = linked[name]["parameters"] if name in linked else {}
-        assert parameters == dict.fromkeys(ids, "$response.body#/id"), name
+        of_first = {each: f"$response.body#/items/0/{each}" for each in ids}
+        assert parameters in (dict.fromkeys(ids, "$response.body#/id"), of_first), name
