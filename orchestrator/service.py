@@ -158,6 +158,7 @@ def _limits(settings: Settings) -> Limits:
         park_after=timedelta(seconds=settings.park_after_s),
         shutdown_grace=timedelta(seconds=settings.shutdown_grace_s),
         handover_grace=timedelta(seconds=settings.handover_grace_s),
+        cancel_patience=timedelta(seconds=settings.cancel_patience_s),
     )
 
 

@@ -117,6 +117,14 @@ class Settings(BaseSettings):
         " seconds.",
     )
 
+    cancel_patience_s: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="How long an agent that does not confirm a cancelled task is asked again, in"
+        " seconds.",
+    )
+
     max_body_bytes: int = Field(4 * 2**20, ge=1024, le=2**30, description="Largest request body.")
     max_answer_bytes: int = Field(
         8 * 2**20, ge=1024, le=2**30, description="Largest answer taken from an agent."

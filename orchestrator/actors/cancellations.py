@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 _LOOK_EVERY_S = 5.0
 _AT_ONCE = 16
-_GIVE_UP_AFTER = 8  # attempts, the waits between them doubling from a second
+_LONGEST_WAIT_S = 60.0  # between two attempts: it doubles from a second
 _TASK_ID_ATTEMPTS = 3  # how often to look whether the aborted call learned its task's id
 
 
@@ -29,9 +29,14 @@ class Cancellations:
     """Works off the open rows of the partitions that are owned at the moment."""
 
     def __init__(
-        self, ports: Ports, partitions: Callable[[], Sequence[Partition]], metrics: Metrics
+        self,
+        ports: Ports,
+        partitions: Callable[[], Sequence[Partition]],
+        metrics: Metrics,
+        patience: timedelta,
     ) -> None:
         self._ports = ports
+        self._patience = patience
         self._partitions = partitions
         self._metrics = metrics
         self._wanted = asyncio.Event()
@@ -90,12 +95,12 @@ class Cancellations:
 
     async def _conclude(self, row: OpenCancellation, outcome: Cancellation) -> None:
         attempts = row.attempts + 1
+        delay = timedelta(seconds=min(2.0 ** min(row.attempts, 10), _LONGEST_WAIT_S))
         again = (
             outcome in (Cancellation.UNREACHABLE, Cancellation.REQUESTED)
-            and attempts < _GIVE_UP_AFTER
+            and row.age + delay <= self._patience
         ) or (outcome is Cancellation.TASK_UNKNOWN and attempts < _TASK_ID_ATTEMPTS)
         if again:
-            delay = timedelta(seconds=min(2 ** (attempts - 1), 60))
             await self._ports.postpone_cancellation(row.run_id, row.message_id, delay)
             asyncio.get_running_loop().call_later(delay.total_seconds(), self.wake)
             return

@@ -47,7 +47,7 @@ class Node:
         self._suspended = False
         self._active = 0
         self._group: asyncio.Future[asyncio.TaskGroup] = asyncio.get_running_loop().create_future()
-        self._cancellations = Cancellations(ports, self.partitions, metrics)
+        self._cancellations = Cancellations(ports, self.partitions, metrics, limits.cancel_patience)
         metrics.watch(metrics.active_actors, lambda: self._active)
         metrics.watch(metrics.mailbox_depth, lambda: len(self._hints))
         metrics.watch(metrics.partitions_owned, lambda: len(self.partitions()))

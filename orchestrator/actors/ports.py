@@ -68,6 +68,10 @@ class OpenCancellation(Protocol):
     def task(self) -> TaskRef | None: ...
     @property
     def attempts(self) -> int: ...
+    @property
+    def age(self) -> timedelta:
+        """How long ago it was to be cancelled."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,3 +115,5 @@ class Limits:
     handover_grace: timedelta = timedelta(seconds=3)
     # How long a call without a task id may go on after its run was cancelled, to learn the id.
     abort_grace: timedelta = timedelta(seconds=0.5)
+    # How long an agent that does not confirm a cancel is asked again.
+    cancel_patience: timedelta = timedelta(minutes=10)

@@ -132,16 +132,11 @@ class A2AClient:
         try:
             credentials = auth.credentials(agent)
             async with asyncio.timeout(_CANCEL_S):
-                answer = await self._cancel(agent, credentials, task.task_id)
+                return await self._cancelled(agent, credentials, task)
         except (TimeoutError, auth.Unusable):
             return Cancellation.UNREACHABLE
         except Fault as fault:
             return _not_cancelled(fault)
-        if isinstance(answer, Task) and answer.state == "canceled":
-            return Cancellation.CONFIRMED
-        if isinstance(answer, Message) or answer.state in TERMINAL:
-            return Cancellation.ALREADY_FINISHED
-        return Cancellation.REQUESTED
 
     async def health(self, agent: Agent) -> Health:
         """Return how the agent is; never raises for what the agent does."""
@@ -194,12 +189,24 @@ class A2AClient:
                 raise
             raise Fault(fault.said, Outcome.FINAL) from None  # lost: nobody is left to be answered
 
-    async def _cancel(self, agent: Agent, credentials: Credentials, task_id: str) -> Message | Task:
-        """Ask to cancel, without queueing for a place: others may be waiting for this task."""
-        question = Question(
-            task_id, lambda there: there.dialect.cancel(task_id, asking.form(there))
-        )
-        return await self._asking.ask(agent, credentials, question)
+    async def _cancelled(
+        self, agent: Agent, credentials: Credentials, task: TaskRef
+    ) -> Cancellation:
+        """Ask without queueing for a place: others may be waiting for this very task."""
+        try:
+            answer = await self._asking.ask(agent, credentials, _cancel(task.task_id))
+        except Fault as fault:
+            if fault.code != failures.TASK_NOT_CANCELABLE:
+                raise
+            # It has ended, perhaps because we have asked before; or its agent does not cancel it.
+            answer = await self._asking.ask(agent, credentials, _get(task.task_id))
+            if isinstance(answer, Task) and answer.state not in TERMINAL:
+                return Cancellation.UNSUPPORTED
+        if isinstance(answer, Task) and answer.state == "canceled":
+            return Cancellation.CONFIRMED
+        if isinstance(answer, Message) or answer.state in TERMINAL:
+            return Cancellation.ALREADY_FINISHED
+        return Cancellation.REQUESTED
 
 
 def _credentials(agent: Agent) -> Credentials:
@@ -234,7 +241,7 @@ def _gave_no_news(fault: Fault, polls: int) -> Fault:
 
 def _not_cancelled(fault: Fault) -> Cancellation:
     match fault.code:
-        case failures.TASK_NOT_FOUND | failures.TASK_NOT_CANCELABLE:
+        case failures.TASK_NOT_FOUND:
             return Cancellation.ALREADY_FINISHED
         case failures.UNSUPPORTED_OPERATION | failures.METHOD_NOT_FOUND:
             return Cancellation.UNSUPPORTED
@@ -252,6 +259,10 @@ def _message(call: Call, *, with_context: bool) -> Question:
 
 def _get(task_id: str) -> Question:
     return Question(task_id, lambda there: there.dialect.get(task_id, asking.form(there)))
+
+
+def _cancel(task_id: str) -> Question:
+    return Question(task_id, lambda there: there.dialect.cancel(task_id, asking.form(there)))
 
 
 def _header(text: str) -> str:

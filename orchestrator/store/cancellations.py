@@ -27,6 +27,7 @@ class OpenCancellation:
     agent_name: str
     task: TaskRef | None
     attempts: int
+    age: timedelta  # since it was to be cancelled
 
 
 async def due(
@@ -41,6 +42,7 @@ async def due(
             row["agent_name"],
             None if row["task_id"] is None else TaskRef(row["task_id"], row["task_context"]),
             row["attempts"],
+            row["age"],
         )
         for row in rows
     )

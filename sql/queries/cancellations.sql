@@ -1,7 +1,8 @@
 -- Calls to be cancelled at their agents.
 
 -- name: due
-SELECT run_id, message_id, agent_name, task_id, task_context, attempts
+SELECT run_id, message_id, agent_name, task_id, task_context, attempts,
+  clock_timestamp() - asked_at AS age
 FROM task_cancellation
 WHERE partition = ANY($1::int[]) AND outcome IS NULL AND next_at <= clock_timestamp()
 ORDER BY next_at LIMIT $2

@@ -157,7 +157,6 @@ async def test_a_task_outlives_its_agents_absence(client: A2AClient) -> None:
         (raw.task("completed"), Cancellation.ALREADY_FINISHED),
         (raw.data(1), Cancellation.ALREADY_FINISHED),
         (lambda r: raw.error(r, -32001, "unknown"), Cancellation.ALREADY_FINISHED),
-        (lambda r: raw.error(r, -32002, "over"), Cancellation.ALREADY_FINISHED),
         (lambda r: raw.error(r, -32004, "cannot"), Cancellation.UNSUPPORTED),
         (lambda r: raw.error(r, -32601, "what?"), Cancellation.UNSUPPORTED),
         (lambda r: raw.error(r, -32603, "broken"), Cancellation.UNREACHABLE),
@@ -173,6 +172,27 @@ async def test_what_came_of_a_cancel_is_told(
 
     async with RawAgent(post) as server:
         assert await client.cancel(agent_at(server.url), TASK) is outcome
+
+
+@pytest.mark.parametrize(
+    ("stands", "outcome"),
+    [
+        (raw.task("canceled"), Cancellation.CONFIRMED),
+        (raw.task("completed"), Cancellation.ALREADY_FINISHED),
+        (raw.task("working"), Cancellation.UNSUPPORTED),
+        (lambda r: raw.error(r, -32001, "gone"), Cancellation.ALREADY_FINISHED),
+        (lambda _: raw.http(503), Cancellation.UNREACHABLE),
+    ],
+)
+async def test_a_task_that_is_said_not_to_be_cancelable_is_looked_at(
+    stands: Any, outcome: Cancellation, client: A2AClient
+) -> None:
+    post, left = _script(lambda r: raw.error(r, -32002, "no"), stands)
+
+    async with RawAgent(post) as server:
+        assert await client.cancel(agent_at(server.url), TASK) is outcome
+
+    assert not list(left)
 
 
 async def test_a_cancel_is_bounded_in_time(

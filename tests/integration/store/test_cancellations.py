@@ -46,6 +46,7 @@ async def test_an_owner_finds_what_is_due_in_its_partitions(stage: Stage) -> Non
 
     assert (row.run_id, row.message_id, row.agent_name) == (ours.id, message(ours), "A")
     assert (row.task, row.attempts) == (TASK, 0)
+    assert timedelta(0) < row.age < timedelta(minutes=1)
 
 
 async def test_the_longest_due_come_first_and_not_more_than_wanted(stage: Stage) -> None:

@@ -19,6 +19,7 @@ from orchestrator.telemetry.metrics import Metrics
 
 RUN = RunId(UUID(int=1))
 TASK = TaskRef("t", None)
+PATIENCE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Row:
     run_id: RunId = RUN
     message_id: str = "m"
     agent_name: str = "a"
+    age: timedelta = timedelta(0)
 
 
 class World:
@@ -85,7 +87,7 @@ class World:
                 unused,
             ),
         )
-        working = Cancellations(ports, lambda: (Partition(0),), Metrics("1"))
+        working = Cancellations(ports, lambda: (Partition(0),), Metrics("1"), PATIENCE)
         task = asyncio.create_task(working.run())
         async with asyncio.timeout(5):
             while len(self.settled) + len(self.postponed) < rows:
@@ -114,6 +116,8 @@ async def test_a_clear_answer_settles_it(answer: Cancellation) -> None:
         (Cancellation.UNREACHABLE, Row(attempts=0), 1),
         (Cancellation.REQUESTED, Row(attempts=3), 8),
         (Cancellation.UNREACHABLE, Row(attempts=6), 60),
+        (Cancellation.REQUESTED, Row(attempts=2_000), 60),
+        (Cancellation.UNREACHABLE, Row(age=PATIENCE - timedelta(seconds=1)), 1),
         (Cancellation.CONFIRMED, Row(task=None), 1),
     ],
 )
@@ -131,7 +135,8 @@ async def test_what_may_change_is_asked_again_later(
 @pytest.mark.parametrize(
     ("answer", "row", "settled"),
     [
-        (Cancellation.UNREACHABLE, Row(attempts=7), Cancellation.UNREACHABLE),
+        (Cancellation.UNREACHABLE, Row(age=PATIENCE), Cancellation.UNREACHABLE),
+        (Cancellation.REQUESTED, Row(attempts=9, age=PATIENCE / 1.05), Cancellation.REQUESTED),
         (Cancellation.CONFIRMED, Row(task=None, attempts=2), Cancellation.TASK_UNKNOWN),
     ],
 )
