@@ -3,14 +3,18 @@
 It speaks A2A 0.3 and 1.0 over JSON-RPC and answers with a Message or a Task; it lives in a process
 of its own, so that its log and its tasks survive whoever called it. Run it with the main venv:
 
-    recording_agent.py [--port N] [--mode message|task] [--delay-ms N] [--log FILE] [--name NAME]
+    recording_agent.py [--port N] [--mode message|task|ask] [--delay-ms N] [--log FILE]
+        [--name NAME]
+
+With mode ask it answers with a task that asks something; a message to that task ends it.
 
 The input may say otherwise for one call: `mode`, `delay_ms`, `answer` (the output, instead of an
 echo), `fail_first` (so many calls of a step in a run get HTTP 503 before one works), `error`
 (a JSON-RPC error object to answer with), `tell` (a header of the request: it is answered as an
 error, as an agent would that says aloud what it was sent).
 
-GET  /calls   {"calls": [{"method", "message_id", "run_id", "step_id", "attempt", "at"}],
+GET  /calls   {"calls": [{"method", "message_id", "run_id", "step_id", "attempt", "task_id",
+               "context_id", "at"}],
                "polls": n, "cancels": {task id: n}}; --log has the calls as lines of JSON too
 GET  /count   {"calls": n, "done": n, "polls": n}
 POST /reset   forgets all of it
@@ -47,11 +51,14 @@ class Task:
     done_at: float
     output: Any
     canceled: bool = False
+    asking: str | None = None  # the messageId of its question
 
     @property
     def state(self) -> str:
         if self.canceled:
             return "canceled"
+        if self.asking is not None:
+            return "input-required"
         return "completed" if time.monotonic() >= self.done_at else "working"
 
 
@@ -80,7 +87,7 @@ class Agent:
         if method in _CANCELS:
             self.cancels[params["id"]] += 1
             task = self.tasks.get(params["id"])
-            if task is not None and task.state != "working":
+            if task is not None and task.state not in ("working", "input-required"):
                 return _error(body["id"], {"code": -32002, "message": "it is over"})
             if task is not None:
                 task.canceled = True
@@ -98,6 +105,8 @@ class Agent:
             "run_id": metadata.get("runId"),
             "step_id": metadata.get("stepId"),
             "attempt": metadata.get("attempt"),
+            "task_id": message.get("taskId"),
+            "context_id": message.get("contextId"),
             "at": time.time(),
         }
         self.calls.append(entry)
@@ -113,14 +122,18 @@ class Agent:
             return _error(rid, {"code": -32603, "message": f"{told}: {headers.get(told)}"})
         if error := data.get("error"):
             return _error(rid, error)
+        if (asked := self.tasks.get(message.get("taskId", ""))) is not None:
+            return self._answered(rid, asked, data, v1=v1)
         output = data.get("answer", {"echo": data, "agent": self.name, "n": len(self.calls)})
         delay = data.get("delay_ms", self.delay_s * 1000) / 1000
-        if data.get("mode", self.mode) == "task":
+        mode = data.get("mode", self.mode)
+        if mode in ("task", "ask"):
             task = Task(
                 f"task-{os.getpid()}-{next(self.numbers)}",
                 message.get("contextId"),
                 time.monotonic() + delay,
                 output,
+                asking=f"question-{message['messageId']}" if mode == "ask" else None,
             )
             self.tasks[task.id] = task
             return self._task(rid, task.id, v1=v1, wrap=v1)
@@ -129,6 +142,12 @@ class Agent:
         self.done += 1
         return _result(rid, _message(f"answer-{message['messageId']}", output, v1=v1))
 
+    def _answered(self, rid: Any, task: Task, data: dict[str, Any], *, v1: bool) -> web.Response:
+        if task.asking is None:
+            return _error(rid, {"code": -32004, "message": "nobody asked"})
+        task.asking, task.output = None, {"answered": data, "n": len(self.calls)}
+        return self._task(rid, task.id, v1=v1, wrap=v1)
+
     def _task(self, rid: Any, task_id: str, *, v1: bool, wrap: bool = False) -> web.Response:
         task = self.tasks.get(task_id)
         if task is None:
@@ -136,9 +155,13 @@ class Agent:
         state = task.state
         shown: dict[str, Any] = {"id": task.id, "status": {"state": state}}
         if v1:
-            shown["status"] = {"state": "TASK_STATE_" + state.upper()}
+            shown["status"] = {"state": "TASK_STATE_" + state.upper().replace("-", "_")}
         else:
             shown["kind"] = "task"
+        if task.asking is not None and not task.canceled:
+            said = {"messageId": task.asking, "role": "ROLE_AGENT" if v1 else "agent"}
+            part = {"text": "which?"} if v1 else {"kind": "text", "text": "which?"}
+            shown["status"]["message"] = {**said, "parts": [part]}
         if task.context_id is not None:
             shown["contextId"] = task.context_id
         if state == "completed":
@@ -245,7 +268,7 @@ def _die_with_stdin() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="An agent that records its calls.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
-    parser.add_argument("--mode", choices=("message", "task"), default="message")
+    parser.add_argument("--mode", choices=("message", "task", "ask"), default="message")
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--name", default="recorder")

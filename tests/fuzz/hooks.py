@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import time
 import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
@@ -18,6 +19,7 @@ from schemathesis.core.failures import Failure
 _AGENT = urlsplit(os.environ["FUZZ_AGENT"])
 _TARGET = os.environ["FUZZ_TARGET"]
 _LONGEST_WAIT_S = 0.1
+_TRIES, _PAUSE_S = 500, 0.02  # until an agent has asked
 
 # Schema-valid, and 422 all the same: (field, type, words), since no schema could say it.
 _BEYOND_A_SCHEMA = (
@@ -51,6 +53,9 @@ def before_call(ctx: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> No
         case "POST /api/v1/runs/{run_id}/retry" if _chosen(case):
             case.path_parameters["run_id"] = run_id = _new_run()
             _post(f"/api/v1/runs/{run_id}/cancel", None)
+        case "POST /api/v1/runs/{run_id}/steps/{step_id}/input" if _chosen(case):
+            case.path_parameters |= {"run_id": _new_question(), "step_id": "a"}
+            _mean_that_question(case.body)
         case _:
             pass
 
@@ -143,14 +148,26 @@ def _new_agent() -> str:
     return name
 
 
-def _new_workflow() -> str:
-    step = {"id": "a", "agent_name": _new_agent(), "input_mapping": {}}
+def _new_workflow(**mapping: str) -> str:
+    step = {"id": "a", "agent_name": _new_agent(), "input_mapping": mapping}
     body = {"name": f"workflow-{next(_numbers)}", "start_step": "a", "steps": {"a": step}}
     return str(_post("/api/v1/workflows", body)["id"])
 
 
-def _new_run() -> str:
-    return str(_post(f"/api/v1/workflows/{_new_workflow()}/execute", {"input_data": {}})["id"])
+def _new_run(**mapping: str) -> str:
+    path = f"/api/v1/workflows/{_new_workflow(**mapping)}/execute"
+    return str(_post(path, {"input_data": {}})["id"])
+
+
+def _new_question() -> str:
+    """Return a run whose agent has asked something."""
+    run_id = _new_run(mode="ask")
+    for _ in range(_TRIES):
+        with urllib.request.urlopen(f"{_TARGET}/api/v1/runs/{run_id}/steps", timeout=30) as answer:
+            if json.load(answer)[0]["waiting_for"]:
+                break
+        time.sleep(_PAUSE_S)
+    return run_id
 
 
 def _post(path: str, body: Any) -> Any:
@@ -166,6 +183,13 @@ def _hurry(query: Any) -> None:
             query["wait"] = _LONGEST_WAIT_S
     except (KeyError, TypeError, ValueError):
         return
+
+
+def _mean_that_question(body: Any) -> None:
+    """Let an answer say something, to whatever was asked."""
+    body.pop("question_id", None)
+    if body.get("input_data") is None:
+        body["text"] = body.get("text") or "yes"
 
 
 def _texts(value: Any, *, names: bool = False) -> Iterator[str]:

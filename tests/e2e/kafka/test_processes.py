@@ -21,6 +21,7 @@ from tests.e2e.kafka.cluster import (
     until,
 )
 from tests.e2e.program import Program, refused
+from tests.e2e.test_parked import answer, asks, inbox
 
 pytestmark = pytest.mark.e2e
 
@@ -68,6 +69,23 @@ def test_a_cancel_reaches_a_call_in_another_process_by_its_hint(
     status, _ = first.call("POST", f"/api/v1/runs/{run_id}/retry")
     assert status == 202
     until("the retry called again", lambda: agent.get("/count")["calls"] == 9, 5)
+
+
+def test_an_answer_given_to_one_process_is_sent_by_another_by_its_hint(
+    cluster: Cluster, agent: AgentProcess
+) -> None:
+    first, second = cluster.programs(2, scan_interval_s=60)
+    engine.register(first, agent)
+    workflow = asks(first)
+    theirs = owned_by(second)
+    run_ids = engine.execute_many(first, workflow, 8)
+    until("all wait", lambda: inbox(first)["total"] == 8)
+    run_id = next(r for r in run_ids if partition(first, r) in theirs)
+
+    assert answer(first, run_id, text="blue") == 202
+
+    assert first.ended(run_id, 5)["status"] == "COMPLETED"
+    assert inbox(second)["total"] == 7
 
 
 def partition(program: Program, run_id: str) -> int:
