@@ -6,44 +6,66 @@ go to the agent's own origin only, and stand in no error and no output.
 """
 
 import asyncio
-import hashlib
-import re
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
-from uuid import UUID
 
-from orchestrator.agents import asking, auth, failures, health, tasks
+from orchestrator.agents import auth, failures, health, streams, tasks
 from orchestrator.agents.answers import TERMINAL, Message, Task
 from orchestrator.agents.asking import Asking, Question
 from orchestrator.agents.auth import Credentials
 from orchestrator.agents.cards import Cards
+from orchestrator.agents.courtesy import Courtesy
+from orchestrator.agents.dialect import Form, PushTarget
+from orchestrator.agents.egress import Egress
 from orchestrator.agents.exchange import Exchange
 from orchestrator.agents.failures import Fault, malformed
-from orchestrator.agents.gate import Gate
+from orchestrator.agents.following import Follower
+from orchestrator.agents.gate import Gate, Streams
 from orchestrator.agents.health import Health
-from orchestrator.agents.tasks import Interrupted, Rhythm
+from orchestrator.agents.listening import Listener
+from orchestrator.agents.reach import Reach
+from orchestrator.agents.sending import Sender, Sent
+from orchestrator.agents.streams import Keep
+from orchestrator.agents.tasks import Interrupted
+from orchestrator.agents.wakes import Wakes
 from orchestrator.domain.agent import Agent, Call, Cancellation, Outcome, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
 
 _CANCEL_S = 10.0
 _COURTESY_S = 3.0  # for cancelling a task whose question nobody answers; the step waits for it
 _BESIDE_THE_GATE = 64  # connections for cancels and health checks, which never queue for a place
-# An agent that takes no contexts of ours; "context length", a model's complaint, is another thing.
-_ABOUT_CONTEXT = re.compile(r"context(?!.{0,2}(?:length|window|size|limit))", re.IGNORECASE)
 
 
 class A2AClient:
-    """An async context manager; `max_calls` bounds the exchanges with one agent at a time."""
+    """An async context manager; `max_calls` bounds the exchanges with one agent at a time.
+
+    `share` tells the part of all partitions that this process holds at the moment; `target` the
+    place for push notifications about a call.
+    """
 
     def __init__(
-        self, *, max_answer_bytes: int, max_calls: int, max_connections: int = 1_000
+        self,
+        *,
+        max_answer_bytes: int,
+        max_calls: int,
+        max_connections: int = 1_000,
+        egress: Egress | None = None,
+        share: Callable[[], float] = lambda: 1.0,
+        target: Callable[[Call], PushTarget | None] = lambda _: None,
     ) -> None:
-        self._exchange = Exchange(max_connections + _BESIDE_THE_GATE)
+        listened = max(1, max_connections // 4)  # beyond it is polled, which needs no connection
+        self._exchange = Exchange(max_connections + listened + _BESIDE_THE_GATE, egress)
         self._cards = Cards(self._exchange)
         self._asking = Asking(self._exchange, self._cards, max_answer_bytes)
-        self._gate = Gate(max_calls, max_connections)
+        listener = Listener(self._asking, Streams(max_calls, listened))
+        self._courtesy = Courtesy(share)
+        reach = Reach(self._asking, listener, Gate(max_calls, max_connections), self._courtesy)
+        self._wakes = Wakes()
+        self._sender = Sender(reach, target)
+        self._follower = Follower(reach, self._wakes)
+        self._keep = Keep()
 
     async def __aenter__(self) -> Self:
         await self._exchange.__aenter__()
@@ -55,48 +77,59 @@ class A2AClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._keep.close()
         await self._exchange.__aexit__(kind, error, trace)
 
     async def send(self, agent: Agent, call: Call) -> Output | TaskRef:
         """Send the message; return the result, or the task that the agent works on for it.
 
+        Where nobody knows whether the message arrived, now or before, its task is looked for first
+        (1.0 agents can tell). A task is to be followed next, or its stream ends after some seconds.
         Raises `CallFailed`.
         """
         credentials = _credentials(agent)
+        done = await self._courtesy.begin(agent)
+        kept = False
         try:
-            async with self._gate.place(agent.id):
-                answer = await self._send(agent, credentials, call)
-            try:
-                return _answered(answer)
-            except Interrupted:
-                await self._give_up(agent, credentials, answer)
-                raise
+            sent = await self._sender.send(agent, credentials, call)
+            outcome = await self._outcome(agent, credentials, sent)
+            if isinstance(outcome, TaskRef):
+                stream = None if isinstance(sent, TaskRef) else sent[1]
+                self._keep.put((agent.id, outcome.task_id), stream, done)
+                kept = True
         except Fault as fault:
             raise CallFailed(failures.failure(agent, credentials, fault)) from None
+        else:
+            return outcome
+        finally:
+            if not kept:
+                done()
 
     async def follow(self, agent: Agent, task: TaskRef) -> Output:
-        """Ask for the task until it has ended, however long that takes; return its result.
+        """Follow the task until it has ended, however long that takes; return its result.
 
         A poll that fails is repeated: the task goes on without us. Raises `CallFailed`; with an
         unknown outcome when the agent stays away (`tasks.POLL_ERRORS` polls in a row).
         """
-        credentials = _credentials(agent)
-        rhythm = Rhythm()
+        kept = self._keep.take((agent.id, task.task_id))
+        stream, done = (None, self._courtesy.resume(agent)) if kept is None else kept
         try:
-            while True:
-                await asyncio.sleep(rhythm.next_wait())
-                answer = await self._poll(agent, credentials, task, rhythm)
+            credentials = _credentials(agent)
+            try:
+                answer = None
+                if stream is not None:
+                    answer = await self._follower.heard(stream)
+                elif kept is None:
+                    await self._follower.catch_up(agent, credentials, task)
                 if answer is None:
-                    continue
-                try:
-                    done = tasks.result(answer)
-                except Interrupted:
-                    await self._give_up(agent, credentials, answer)
-                    raise
-                if done is not None:
-                    return done
-        except Fault as fault:
-            raise CallFailed(failures.failure(agent, credentials, fault)) from None
+                    answer = await self._follower.asked(agent, credentials, task)
+                return await self._end(agent, credentials, answer)
+            except Fault as fault:
+                raise CallFailed(failures.failure(agent, credentials, fault)) from None
+        finally:
+            if stream is not None:
+                stream.close()
+            done()
 
     async def cancel(self, agent: Agent, task: TaskRef) -> Cancellation:
         """Ask the agent to cancel the task, in at most ten seconds; return what came of it."""
@@ -118,47 +151,41 @@ class A2AClient:
         """Return how the agent is; never raises for what the agent does."""
         return await health.check(agent, self._exchange, self._cards)
 
-    # -- exchanges --------------------------------------------------------------------------------
+    def pushed(self, task_id: str) -> bool:
+        """Look at the task now: there is news of it; return whether it is followed here."""
+        return self._wakes.wake(task_id)
 
-    async def _send(self, agent: Agent, credentials: Credentials, call: Call) -> Message | Task:
-        try:
-            return await self._asking.ask(agent, credentials, _message(call, with_context=True))
-        except Fault as fault:
-            # A definite refusal that names the context: the agent wants to make its own.
-            refused = fault.code is not None and fault.outcome is Outcome.FINAL
-            if not (refused and _ABOUT_CONTEXT.search(fault.said)):
-                raise
-        return await self._asking.ask(agent, credentials, _message(call, with_context=False))
+    # -- what answers mean ------------------------------------------------------------------------
 
-    async def _poll(
-        self, agent: Agent, credentials: Credentials, task: TaskRef, rhythm: Rhythm
-    ) -> Message | Task | None:
-        """Ask once how the task stands; None: it could not be told, ask again."""
-        question = Question(
-            task.task_id, lambda there: there.dialect.get(task.task_id, asking.form(there))
-        )
+    async def _outcome(
+        self, agent: Agent, credentials: Credentials, sent: Sent
+    ) -> Output | TaskRef:
+        """Return the result or the task that was sent for; a stream stays open for a task only."""
+        if isinstance(sent, TaskRef):
+            return sent
+        answer, stream = sent
+        if isinstance(answer, Task) and not streams.decisive(answer) and answer.id is not None:
+            return TaskRef(answer.id, answer.context_id)
+        if stream is not None:
+            stream.close()
+        if isinstance(answer, Task) and not streams.decisive(answer):
+            raise malformed("answered a task without an id")
+        return await self._end(agent, credentials, answer)
+
+    async def _end(self, agent: Agent, credentials: Credentials, answer: Message | Task) -> Output:
+        """Return the result of what is over; raise `Fault` where there is none."""
         try:
-            async with self._gate.place(agent.id):
-                answer = await self._asking.ask(agent, credentials, question)
-        except Fault as fault:
-            if fault.code == failures.TASK_NOT_FOUND:
-                lost = f"no longer knows the task {task.task_id}: {fault.said}"
-                raise Fault(lost, Outcome.TRANSIENT) from None
-            rhythm.failed(fault)
-            if fault.outcome is Outcome.FINAL:
-                raise
-            if rhythm.errors >= tasks.POLL_ERRORS:
-                raise _gave_no_news(fault, rhythm.errors) from None
-            return None
-        rhythm.answered()
-        if isinstance(answer, Task) and answer.id not in (None, task.task_id):
-            raise malformed(f"answered the task {answer.id} when asked for {task.task_id}")
-        return answer
+            done = tasks.result(answer)
+        except Interrupted:
+            await self._give_up(agent, credentials, answer)
+            raise
+        assert done is not None  # noqa: S101 - the answer is decisive
+        return done
 
     async def _cancel(self, agent: Agent, credentials: Credentials, task_id: str) -> Message | Task:
         """Ask to cancel, without queueing for a place: others may be waiting for this task."""
         question = Question(
-            task_id, lambda there: there.dialect.cancel(task_id, asking.form(there))
+            task_id, lambda there: there.dialect.cancel(task_id, Form(there.tenant))
         )
         return await self._asking.ask(agent, credentials, question)
 
@@ -180,23 +207,6 @@ def _credentials(agent: Agent) -> Credentials:
         raise CallFailed(failures.failure(agent, auth.NONE, fault)) from None
 
 
-def _answered(answer: Message | Task) -> Output | TaskRef:
-    done = tasks.result(answer)
-    if done is not None:
-        return done
-    assert isinstance(answer, Task)  # noqa: S101 - a message is always a result
-    if answer.id is None:
-        raise malformed("answered a task without an id")
-    return TaskRef(answer.id, answer.context_id)
-
-
-def _gave_no_news(fault: Fault, polls: int) -> Fault:
-    return Fault(
-        f"gave no news of its task in {polls} polls in a row; the last one: {fault.said}",
-        Outcome.UNKNOWN,
-    )
-
-
 def _not_cancelled(fault: Fault) -> Cancellation:
     match fault.code:
         case failures.TASK_NOT_FOUND | failures.TASK_NOT_CANCELABLE:
@@ -205,32 +215,3 @@ def _not_cancelled(fault: Fault) -> Cancellation:
             return Cancellation.UNSUPPORTED
         case _:
             return Cancellation.UNREACHABLE
-
-
-def _message(call: Call, *, with_context: bool) -> Question:
-    return Question(
-        call.message_id,
-        lambda there: there.dialect.send(call, asking.form(there, with_context=with_context)),
-        {"Idempotency-Key": _header(call.message_id), "traceparent": _traceparent(call)},
-    )
-
-
-def _header(text: str) -> str:
-    """Return `text` as a header may carry it; step ids may hold anything."""
-    return text if text.isascii() and text.isprintable() else quote(text)
-
-
-def _traceparent(call: Call) -> str:
-    """Return the W3C trace context: one trace a run, one span an attempt, the same every time."""
-    digest = hashlib.blake2b(f"{call.message_id}/{call.attempt}".encode(), digest_size=8)
-    return f"00-{_trace_id(call.run)}-{digest.hexdigest()}-01"
-
-
-def _trace_id(run: str) -> str:
-    try:
-        trace_id = UUID(run.removeprefix("run-")).hex
-    except ValueError:
-        trace_id = ""
-    if not trace_id.strip("0"):  # all zeros would be an invalid trace
-        return hashlib.blake2b(run.encode(), digest_size=16).hexdigest()
-    return trace_id

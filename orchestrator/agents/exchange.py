@@ -1,8 +1,9 @@
 """One HTTP exchange with an agent; nothing else in this package touches the network.
 
-It promises: no redirect is followed, no cookie kept, no proxy or netrc of the environment used; the
-answer is bounded in bytes (also after decompression) and in time, from the first name lookup to the
-last byte; and whoever fails knows whether the request may have reached the agent.
+It promises: no redirect is followed, no cookie kept, no proxy or netrc of the environment used, no
+address called that the egress policy forbids; the answer is bounded in bytes (also after
+decompression) and in time, from the first name lookup to the last byte; and whoever fails knows
+whether the request may have reached the agent.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import os
 import socket
 import ssl
 import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -20,6 +23,8 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from orchestrator.agents import egress
+from orchestrator.agents.egress import Denied, Egress
 from orchestrator.agents.failures import Fault, TimedOut, malformed
 from orchestrator.domain.agent import Outcome
 
@@ -84,13 +89,16 @@ class Exchange:
 
     _session: aiohttp.ClientSession
 
-    def __init__(self, max_connections: int) -> None:
+    def __init__(self, max_connections: int, policy: Egress | None = None) -> None:
         self._max_connections = max_connections
+        self._egress = policy if policy is not None else Egress()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._max_connections, keepalive_timeout=_KEEPALIVE_S
+                limit=self._max_connections,
+                keepalive_timeout=_KEEPALIVE_S,
+                socket_factory=self._egress.socket_to,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_NO_TIMEOUT,
@@ -110,30 +118,77 @@ class Exchange:
 
     async def __call__(self, request: Request) -> Answer:
         """Make the exchange; raise `Fault` when there is no whole answer."""
+        self._egress.check(request.url)
         body = None if request.body is None else _Body(request.body)
-        limit = asyncio.timeout(request.seconds)
-        try:
-            async with (
-                limit,
-                self._session.request(
-                    request.method,
-                    request.url,
-                    headers=request.headers,
-                    data=body,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                raw = await _read(response, request.max_bytes)
-                return Answer(response.status, response.headers, raw)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise TimedOut(
-                f"Connection timeout after {round(request.seconds * 1000)}ms",
-                Outcome.UNKNOWN if body is not None and body.sent else Outcome.TRANSIENT,
-            ) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _fault(error, request.url, sent=body is not None and body.sent) from None
+        async with _bounded(request, body), self._request(request, body) as response:
+            raw = await _read(response, request.max_bytes)
+            return Answer(response.status, response.headers, raw)
+
+    async def open(self, request: Request) -> "Opened":
+        """Make the exchange up to the answer's head, in the time the request gives; or raise.
+
+        Whoever gets it closes it.
+        """
+        self._egress.check(request.url)
+        body = None if request.body is None else _Body(request.body)
+        async with _bounded(request, body):
+            return Opened(request, await self._request(request, body))
+
+    def _request(
+        self, request: Request, body: _Body | None
+    ) -> aiohttp.client._RequestContextManager:
+        return self._session.request(
+            request.method, request.url, headers=request.headers, data=body, allow_redirects=False
+        )
+
+
+class Opened:
+    """An answer whose body comes little by little."""
+
+    def __init__(self, request: Request, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self._request = request
+        self._response = response
+
+    async def whole(self) -> Answer:
+        """Read what turned out to be an ordinary answer."""
+        async with _bounded(self._request, _SENT):
+            raw = await _read(self._response, self._request.max_bytes)
+            return Answer(self.status, self.headers, raw)
+
+    async def chunk(self) -> bytes:
+        """Return the next bytes, empty at the end; raise `Fault` when none come in time."""
+        async with _bounded(self._request, _SENT):
+            return await self._response.content.readany()
+
+    def close(self) -> None:
+        """Hang up, unless the answer has been read to its end."""
+        self._response.close()
+
+
+_SENT = _Body(b"")
+_SENT.sent = True
+
+
+@asynccontextmanager
+async def _bounded(request: Request, body: _Body | None) -> AsyncIterator[None]:
+    """Bound what is inside in time, and translate its errors."""
+    limit = asyncio.timeout(request.seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        sent = body is not None and body.sent
+        raise TimedOut(
+            f"Connection timeout after {round(request.seconds * 1000)}ms",
+            Outcome.UNKNOWN if sent else Outcome.TRANSIENT,
+        ) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        sent = body is not None and body.sent
+        raise _fault(error, request.url, sent=sent) from None
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -178,6 +233,8 @@ def _fault(error: Exception, url: URL, *, sent: bool) -> Fault:
         case aiohttp.ClientConnectorCertificateError():
             why = getattr(error.certificate_error, "verify_message", "") or "it does not verify"
             return Fault(f"has an invalid TLS certificate at {_origin(url)}: {why}", Outcome.FINAL)
+        case aiohttp.ClientConnectorError(os_error=Denied() as denied):
+            return egress.refused(str(denied))
         case aiohttp.ClientConnectorError():
             return Fault(
                 f"cannot be reached at {_origin(url)}: {_reason(error.os_error)}",

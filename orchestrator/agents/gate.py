@@ -4,6 +4,7 @@ Waiting here is not part of an exchange, so that an agent's timeout does not run
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,3 +37,26 @@ class Gate:
             door.users -= 1
             if not door.users:
                 del self._doors[agent]
+
+
+class Streams:
+    """Bounds the streams that are open at a time; nobody waits here, since polling does as well."""
+
+    def __init__(self, per_agent: int, in_all: int) -> None:
+        self._per_agent = per_agent
+        self._free = in_all
+        self._open: Counter[Hashable] = Counter()
+
+    def take(self, agent: Hashable) -> bool:
+        """Take a place for a stream, if there is one."""
+        if not self._free or self._open[agent] >= self._per_agent:
+            return False
+        self._free -= 1
+        self._open[agent] += 1
+        return True
+
+    def give_back(self, agent: Hashable) -> None:
+        self._free += 1
+        self._open[agent] -= 1
+        if not self._open[agent]:
+            del self._open[agent]

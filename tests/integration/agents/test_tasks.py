@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import tasks
+from orchestrator.agents import courtesy, tasks
 from orchestrator.agents.client import A2AClient
 from orchestrator.domain.agent import Agent, Cancellation, Failure, Outcome, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
@@ -30,6 +30,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_AFTER_ERROR_S", 0.001)
     monkeypatch.setattr(tasks, "_LONGEST_S", 0.002)
     monkeypatch.setattr(tasks, "_LONGEST_WISH_S", 0.002)
+    monkeypatch.setattr(courtesy, "_LONGEST_HOLD_S", 0.002)
 
 
 def _script(*steps: Any) -> tuple[raw.Handler, Iterator[Any]]:

@@ -1,0 +1,54 @@
+"""Reaches an agent within the limits: its own, its operator's, and this process's."""
+
+from orchestrator.agents.answers import Message, Task
+from orchestrator.agents.asking import Asking, Question
+from orchestrator.agents.auth import Credentials
+from orchestrator.agents.card import Endpoint
+from orchestrator.agents.courtesy import Courtesy
+from orchestrator.agents.failures import Fault
+from orchestrator.agents.gate import Gate
+from orchestrator.agents.listening import Listener
+from orchestrator.agents.streams import Listening
+from orchestrator.domain.agent import Agent
+
+
+class Reach:
+    """What is asked through it may wait for its turn, which is part of no exchange."""
+
+    def __init__(self, asking: Asking, listener: Listener, gate: Gate, courtesy: Courtesy) -> None:
+        self.asking = asking
+        self.courtesy = courtesy
+        self._listener = listener
+        self._gate = gate
+
+    async def endpoint(self, agent: Agent, credentials: Credentials) -> Endpoint:
+        """Return where and how the agent is called; raise `Fault` when that cannot be told."""
+        async with self._gate.place(agent.id):
+            return await self.asking.endpoint(agent, credentials)
+
+    async def ask(
+        self, agent: Agent, credentials: Credentials, question: Question
+    ) -> Message | Task:
+        """Return the agent's answer; raise `Fault` when it gives none."""
+        await self.courtesy.turn(agent)
+        try:
+            async with self._gate.place(agent.id):
+                return await self.asking.ask(agent, credentials, question)
+        except Fault as fault:
+            self._heed(agent, fault)
+            raise
+
+    async def listen(
+        self, agent: Agent, credentials: Credentials, question: Question
+    ) -> tuple[Message | Task, Listening | None]:
+        """Return the agent's first news and the stream for more; `Refused` to be asked instead."""
+        await self.courtesy.turn(agent)
+        try:
+            return await self._listener.open(agent, credentials, question)
+        except Fault as fault:
+            self._heed(agent, fault)
+            raise
+
+    def _heed(self, agent: Agent, fault: Fault) -> None:
+        if fault.retry_after is not None:
+            self.courtesy.hold(agent, fault.retry_after)

@@ -1,0 +1,86 @@
+"""Sends a step's message, in the form and in the way that suits its agent."""
+
+import re
+from collections.abc import Callable
+
+from orchestrator.agents import correlation, finding, listening
+from orchestrator.agents.answers import Message, Task
+from orchestrator.agents.asking import Question
+from orchestrator.agents.auth import Credentials
+from orchestrator.agents.card import Endpoint
+from orchestrator.agents.dialect import Form, PushTarget, Wire
+from orchestrator.agents.failures import Fault
+from orchestrator.agents.reach import Reach
+from orchestrator.agents.streams import Listening
+from orchestrator.domain.agent import Agent, Call, CallMode, Outcome, TaskRef
+
+# An agent that takes no contexts of ours; "context length", a model's complaint, is another thing.
+_ABOUT_CONTEXT = re.compile(r"context(?!.{0,2}(?:length|window|size|limit))", re.IGNORECASE)
+
+# What sending led to: an answer, with the stream that more comes by, or a task that was there.
+Sent = tuple[Message | Task, Listening | None] | TaskRef
+
+
+class Sender:
+    """`target` gives the place for push notifications about a call; None: there is none."""
+
+    def __init__(self, reach: Reach, target: Callable[[Call], PushTarget | None]) -> None:
+        self._reach = reach
+        self._target = target
+
+    async def send(self, agent: Agent, credentials: Credentials, call: Call) -> Sent:
+        """Send the message, and look for its task where it may be there already.
+
+        Raises `Fault`.
+        """
+        if call.maybe_sent and (found := await self._find(agent, credentials, call)):
+            return found
+        try:
+            return await self._say(agent, credentials, call)
+        except Fault as fault:
+            if fault.outcome is not Outcome.UNKNOWN:
+                raise
+            found = await self._find(agent, credentials, call)
+            if found is None:
+                raise
+            return found
+
+    async def _find(self, agent: Agent, credentials: Credentials, call: Call) -> TaskRef | None:
+        return await finding.find(self._reach.asking, agent, credentials, call)
+
+    async def _say(
+        self, agent: Agent, credentials: Credentials, call: Call
+    ) -> tuple[Message | Task, Listening | None]:
+        try:
+            return await self._deliver(agent, credentials, call, with_context=True)
+        except Fault as fault:
+            # A definite refusal that names the context: the agent wants to make its own.
+            refused = fault.code is not None and fault.outcome is Outcome.FINAL
+            if call.context_id is None or not (refused and _ABOUT_CONTEXT.search(fault.said)):
+                raise
+        return await self._deliver(agent, credentials, call, with_context=False)
+
+    async def _deliver(
+        self, agent: Agent, credentials: Credentials, call: Call, *, with_context: bool
+    ) -> tuple[Message | Task, Listening | None]:
+        def form(there: Endpoint) -> Form:
+            return Form(
+                there.tenant,
+                there.input_as(call.input_as, call.skill),
+                with_context,
+                wait=agent.options.call_mode is CallMode.WAIT,
+                push=self._target(call) if agent.options.push and there.push else None,
+            )
+
+        def question(build: Callable[[Endpoint], Wire]) -> Question:
+            return Question(call.message_id, build, correlation.headers(call))
+
+        endpoint = await self._reach.endpoint(agent, credentials)
+        if listening.wanted(agent, endpoint):
+            asked = question(lambda there: there.dialect.stream(call, form(there)))
+            try:
+                return await self._reach.listen(agent, credentials, asked)
+            except listening.Refused:
+                pass
+        asked = question(lambda there: there.dialect.send(call, form(there)))
+        return await self._reach.ask(agent, credentials, asked), None
