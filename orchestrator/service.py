@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from ipaddress import ip_network
 
 import structlog
 from aiohttp import web
@@ -21,13 +22,14 @@ from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
+from orchestrator.agents.egress import Egress
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import VERSION
 from orchestrator.api.server import Runner
 from orchestrator.binding import Binding
 from orchestrator.domain.errors import Misconfigured, Unavailable
 from orchestrator.feeding import choose
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, listed
 from orchestrator.store import chores, pool, terms
 from orchestrator.store.creation import Creator
 from orchestrator.store.definitions import Definitions
@@ -103,7 +105,9 @@ async def _serve_on(
         creator = await stack.enter_async_context(Creator(session("creation"), settings.partitions))
         client = await stack.enter_async_context(
             A2AClient(
-                max_answer_bytes=settings.max_answer_bytes, max_calls=settings.agent_max_calls
+                max_answer_bytes=settings.max_answer_bytes,
+                max_calls=settings.agent_max_calls,
+                egress=_egress(settings),
             )
         )
         looking = Session(session("scan"))
@@ -151,6 +155,15 @@ async def _serve_on(
 def _sealer(settings: Settings) -> Sealer:
     keys = settings.secret_keys
     return load_sealer(keys.get_secret_value() if keys else None, settings.data_folder)
+
+
+def _egress(settings: Settings) -> Egress:
+    return Egress(
+        schemes=frozenset(listed(settings.egress_schemes)),
+        ports=frozenset(int(port) for port in listed(settings.egress_ports)),
+        allowed=tuple(ip_network(network) for network in listed(settings.egress_allow)),
+        denied=tuple(ip_network(network) for network in listed(settings.egress_deny)),
+    )
 
 
 def _limits(settings: Settings) -> Limits:

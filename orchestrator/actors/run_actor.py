@@ -7,7 +7,7 @@ outside tells an actor one thing only: your rows moved. It then ends and is rebu
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -15,10 +15,17 @@ from enum import Enum
 import structlog
 
 from orchestrator import json_text
+from orchestrator.actors import calls
 from orchestrator.actors.ports import Limits, Ports
 from orchestrator.domain import machine
 from orchestrator.domain.agent import Agent, Call, Failure, Outcome, Output, TaskRef
-from orchestrator.domain.errors import CallFailed, Misconfigured, Poisoned, Unavailable
+from orchestrator.domain.errors import (
+    CallFailed,
+    Misconfigured,
+    MissingReference,
+    Poisoned,
+    Unavailable,
+)
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.messages import (
     AttemptFailed,
@@ -106,6 +113,7 @@ class RunActor:
         self._metrics = metrics
         self._draining = draining
         self._inputs: dict[StepPath, str] = {}
+        self._sent: dict[StepPath, int] = {}  # the number of the last message that left
         self._answer: Output | None = None
         self._deadlines: dict[StepPath, float] = {}
         now = time.monotonic()
@@ -161,8 +169,9 @@ class RunActor:
             return
         after = machine.replay(self.run, decision.events)
         texts = tuple(self._text(event) for event in decision.events)
+        artifacts = self._artifacts(decision.events)
         self.phase = Phase.WRITING
-        await self._ports.write(Entry(self.run, decision, after, texts), self.term)
+        await self._ports.write(Entry(self.run, decision, after, texts, artifacts), self.term)
         self.phase = Phase.DETACHED
         self.run = after
         for event in decision.events:
@@ -182,6 +191,14 @@ class RunActor:
             case _:
                 return None
 
+    def _artifacts(self, events: Sequence[Event]) -> dict[StepPath, str]:
+        """Return what the agent sent, for a step that is completed by its answer."""
+        answer = self._answer
+        if answer is None or answer.artifacts is None:
+            return {}
+        done = (e for e in events if isinstance(e, StepCompleted))
+        return {e.path: answer.artifacts for e in done if e.output is answer.value}
+
     def _observe(self, event: Event) -> None:
         match event:
             case StepStarted(path=path, timeout=timedelta() as timeout):
@@ -189,6 +206,7 @@ class RunActor:
             case StepCompleted(path=path):
                 self._metrics.step("completed")
                 self._inputs.pop(path, None)
+                self._sent.pop(path, None)
             case AttemptFailed(path=path, attempt=attempt, cause=cause, delay=delay):
                 self._metrics.step("attempt_failed")
                 log.info(
@@ -253,6 +271,9 @@ class RunActor:
         started = time.perf_counter()
         try:
             answer = await self._ask(agent, effect)
+        except MissingReference as missing:  # in the prompt; nothing has left
+            failure = Failure(missing.message, Outcome.FINAL)
+            return FailAttempt(path, attempt, failure, RetryPolicy(), 0.0)
         except CallFailed as failed:
             self._metrics.call(failed.failure.outcome.value, time.perf_counter() - started)
             return FailAttempt(path, attempt, failed.failure, agent.retry, random.random())  # noqa: S311 - jitter
@@ -279,18 +300,13 @@ class RunActor:
 
     def _call(self, effect: CallAgent) -> Call:
         path = effect.path
-        text = self._inputs.get(path)
+        text, last = self._inputs.get(path), self._sent.get(path)
+        # New is a message whose number rose, or whose step began, before the eyes of this actor.
+        new = effect.message_no > last if last is not None else effect.attempt == 1 and text
         if text is None:  # recovered from the rows
             text = self._inputs[path] = json_text.dumps(self.run.steps[path].input)
-        run_id = external_id(self.run.id)
-        return Call(
-            run=run_id,
-            step=self.run.definition.steps[path].id,
-            attempt=effect.attempt,
-            message_id=message_id(self.run.id, path, effect.message_no),
-            input=text,
-            context_id=run_id,
-        )
+        self._sent[path] = effect.message_no
+        return calls.call(self.run, effect, text, maybe_sent=not new)
 
     def _is_doomed(self) -> bool:
         return self.doomed  # set from outside while this actor awaits

@@ -138,6 +138,7 @@ def _shown_step(row: StepRow) -> dict[str, Any]:
         "started_at": render.maybe_utc(row.started_at),
         "completed_at": render.maybe_utc(row.completed_at),
         "error_message": row.error_message,
+        "artifacts": render.fragment(row.artifacts),
     }
 
 

@@ -23,7 +23,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of a run, also one that has not started; `input` and `output` are JSON text."""
+    """A step of a run, also one that has not started; the user's values are JSON text."""
 
     id: str
     run_id: RunId
@@ -37,6 +37,7 @@ class StepRow:
     error_message: str | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    artifacts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def _started(run_id: RunId, row: Record, not_reached: StepStatus) -> StepRow:
         error_message=row["error_message"],
         started_at=row["started_at"],
         completed_at=row["completed_at"],
+        artifacts=row["artifacts"],
     )
 
 

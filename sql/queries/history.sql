@@ -3,7 +3,8 @@
 -- name: steps
 -- One row a step that has a row, one with nulls if there are none; nothing without the run.
 SELECT r.status AS run_status, r.workflow_id, r.workflow_version, s.path, s.position, s.agent_name,
-  s.status, s.attempt, s.input, s.output, s.error_message, s.started_at, s.completed_at
+  s.status, s.attempt, s.input, s.output, s.error_message, s.started_at, s.completed_at,
+  s.artifacts
 FROM run r LEFT JOIN step_execution s ON s.run_id = r.id AND s.run_id = $1
 WHERE r.id = $1
 

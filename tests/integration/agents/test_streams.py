@@ -1,6 +1,7 @@
 """Tasks by stream: the id from the first event, and a right result whatever the stream does."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Self
@@ -8,11 +9,11 @@ from typing import Any, Self
 import pytest
 
 from orchestrator.agents.client import A2AClient
-from orchestrator.domain.agent import CallMode, Options, Outcome, Output, TaskRef
+from orchestrator.domain.agent import CallMode, Options, Outcome, Output, Protocol, TaskRef
 from orchestrator.domain.errors import CallFailed
 from tests.agents_under_test import raw_agent as raw
 from tests.agents_under_test.raw_agent import Peer, RawAgent, Received
-from tests.integration.agents.conftest import MAX_ANSWER, agent_at, call_with, failure_of
+from tests.integration.agents.conftest import MAX_ANSWER, agent_at, bearer, call_with, failure_of
 
 pytestmark = pytest.mark.integration
 
@@ -325,3 +326,66 @@ async def test_http_json_is_spoken_where_it_is_all_there_is(client: A2AClient) -
         assert server.gets[-1].path == "/rest/tasks/t%2F1?historyLength=0"
         assert server.posts[-1].path == "/rest/tasks/t%2F1:cancel"
         assert server.posts[0].headers["a2a-version"] == "1.0"
+
+
+async def test_artifacts_are_kept_as_the_agent_sent_them(client: A2AClient) -> None:
+    artifacts = [{"artifactId": "a", "name": "n", "parts": [{"data": {"n": 2.0}}, {"future": 1}]}]
+
+    async def post(request: Received, _peer: Peer) -> bytes:
+        return raw.ok(request, raw.task("completed", artifacts=artifacts))
+
+    async with RawAgent(post) as server:
+        output = await client.send(agent_at(server.url), call_with({}))
+
+    assert isinstance(output, Output)
+    assert (output.value, json.loads(output.artifacts or "")) == ({"n": 2}, artifacts)
+    assert output.artifacts is not None
+    assert '"n":2}' in output.artifacts
+
+
+async def test_what_the_operator_set_goes_with_every_request_to_the_agent(
+    client: A2AClient,
+) -> None:
+    async def post(request: Received, _peer: Peer) -> bytes:
+        return raw.ok(request, raw.data([request.path, request.json["method"]]))
+
+    async with RawAgent(post) as server, RawAgent(post) as proxy:
+        server.cards["/special.json"] = server.card("/wrong", "0.3")
+        options = Options(Protocol.V1, f"{proxy.url}/x", {"X-Tenant": "blue"}, "/special.json")
+        output = await client.send(
+            bearer(server.url, "s3cret-s3cret", options=options), call_with({})
+        )
+
+        assert isinstance(output, Output)
+        assert output.value == ["/x", "SendMessage"]
+        assert [get.headers["x-tenant"] for get in server.gets] == ["blue"]
+        sent = proxy.posts[0].headers
+        assert (sent["x-tenant"], sent["authorization"]) == ("blue", "Bearer s3cret-s3cret")
+
+
+async def test_headers_of_the_operator_go_to_no_origin_that_only_the_card_names(
+    client: A2AClient,
+) -> None:
+    async def post(request: Received, _peer: Peer) -> bytes:
+        return raw.ok(request, raw.data({}))
+
+    async with RawAgent(post) as server, RawAgent(post) as other:
+        server.cards[CARD] = other.card()
+        agent = agent_at(server.url, options=Options(headers={"X-Tenant": "blue"}))
+        await client.send(agent, call_with({}))
+
+        assert "x-tenant" not in other.posts[0].headers
+
+
+async def test_a_fixed_interface_is_called_though_the_card_cannot_be_read(
+    client: A2AClient,
+) -> None:
+    async def post(request: Received, _peer: Peer) -> bytes:
+        return raw.ok(request, raw.data(request.json["method"]))
+
+    async with RawAgent(post, {CARD: raw.http(500)}) as server:
+        options = Options(Protocol.V1, f"{server.url}/x")
+        output = await client.send(agent_at(server.url, options=options), call_with({}))
+
+    assert isinstance(output, Output)
+    assert output.value == "SendMessage"

@@ -35,7 +35,40 @@ async def test_an_agent_is_created_with_defaults(api: Api) -> None:
             "backoff_multiplier": 2.0,
         },
         "status": "active",
+        "protocol": "auto",
+        "interface_url": None,
+        "headers": {},
+        "card_path": None,
+        "call_mode": "auto",
+        "push": False,
+        "max_concurrency": None,
+        "rate_limit": None,
+        "probe": None,
     }
+
+
+async def test_how_an_agent_is_talked_to_can_be_set_changed_and_cleared(api: Api) -> None:
+    given = {
+        "protocol": "1.0-rest",
+        "interface_url": "https://proxy/a",
+        "headers": {"X-Tenant": "blue"},
+        "card_path": "/card.json",
+        "call_mode": "wait",
+        "push": True,
+        "max_concurrency": 3,
+        "rate_limit": 0.5,
+    }
+    agent = await api.agent("a", **given)
+    assert {name: agent[name] for name in given} == given
+
+    path = f"{PATH}/{agent['id']}"
+    changed = await api("PUT", path, {"call_mode": "poll", "headers": None, "rate_limit": None})
+    merged = given | {"call_mode": "poll", "headers": {}, "rate_limit": None}
+    assert {name: changed[name] for name in given} == merged
+
+    cleared = await api("PUT", path, dict.fromkeys(given))
+    kept = {"protocol": "1.0-rest", "call_mode": "poll", "push": True, "headers": {}}
+    assert {name: cleared[name] for name in given} == dict.fromkeys(given) | kept
 
 
 async def test_the_guides_validation_error_word_for_word(api: Api) -> None:
