@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo run check test fuzz clients clean dev
+.PHONY: help demo run check test fuzz interop clients clean dev
 
 PY := .venv/bin/python
 export INPUT KEEP
@@ -35,6 +35,10 @@ test: check ## `make check`, then all other tests
 fuzz: dev ## A long schemathesis run against the API
 	@scripts/test-machine
 	$(PY) -m pytest -q tests/fuzz
+
+interop: dev ## Every behaviour with agents on every official SDK; prints the matrix, writes docs/interop.md
+	@scripts/test-machine
+	@$(PY) -m tests.interop
 
 clients: dev ## Generate and compile clients for Python, TypeScript and Java (needs Java, Maven, node)
 	@scripts/clients

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from ipaddress import ip_network
 
 import structlog
 from aiohttp import web
@@ -23,13 +22,14 @@ from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
 from orchestrator.agents.egress import Egress
+from orchestrator.agents.push import Push
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import VERSION
 from orchestrator.api.server import Runner
 from orchestrator.binding import Binding
 from orchestrator.domain.errors import Misconfigured, Unavailable
 from orchestrator.feeding import choose
-from orchestrator.settings import Settings, listed
+from orchestrator.settings import Settings
 from orchestrator.store import chores, pool, terms
 from orchestrator.store.creation import Creator
 from orchestrator.store.definitions import Definitions
@@ -103,11 +103,18 @@ async def _serve_on(
         )
         metrics.watch(metrics.journal_depth, lambda: journal.depth)
         creator = await stack.enter_async_context(Creator(session("creation"), settings.partitions))
+        push = None if settings.public_url is None else Push(settings.public_url)
         client = await stack.enter_async_context(
             A2AClient(
                 max_answer_bytes=settings.max_answer_bytes,
                 max_calls=settings.agent_max_calls,
-                egress=_egress(settings),
+                egress=Egress.read(
+                    settings.egress_schemes,
+                    settings.egress_ports,
+                    settings.egress_allow,
+                    settings.egress_deny,
+                ),
+                target=None if push is None else push.target,
             )
         )
         looking = Session(session("scan"))
@@ -118,6 +125,7 @@ async def _serve_on(
             journal=journal,
             creator=creator,
             client=client,
+            push=push,
             sealer=sealer,
             definitions=Definitions(settings.step_timeout),
             metrics=metrics,
@@ -125,6 +133,7 @@ async def _serve_on(
         )
         watch = Watch(binding.statuses, settings.max_waiters)
         node = Node(binding.ports(), _limits(settings), metrics, watch)
+        client.share_with_others(lambda: len(node.partitions()) / settings.partitions)
         feeding = await choose(
             stack,
             settings,
@@ -155,15 +164,6 @@ async def _serve_on(
 def _sealer(settings: Settings) -> Sealer:
     keys = settings.secret_keys
     return load_sealer(keys.get_secret_value() if keys else None, settings.data_folder)
-
-
-def _egress(settings: Settings) -> Egress:
-    return Egress(
-        schemes=frozenset(listed(settings.egress_schemes)),
-        ports=frozenset(int(port) for port in listed(settings.egress_ports)),
-        allowed=tuple(ip_network(network) for network in listed(settings.egress_allow)),
-        denied=tuple(ip_network(network) for network in listed(settings.egress_deny)),
-    )
 
 
 def _limits(settings: Settings) -> Limits:

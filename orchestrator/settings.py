@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     )
     public_url: str | None = Field(
         None,
-        description="URL under which agents reach this API, for push notifications; unset: agents"
+        description="URL under which agents reach this process, for push notifications; unset: they"
         " are polled or listened to.",
     )
     egress_schemes: str = Field(

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from orchestrator.agents import auth, failures, health, streams, tasks
+from orchestrator.agents import auth, failures, health, streams, tasks, view
 from orchestrator.agents.answers import TERMINAL, Message, Task
 from orchestrator.agents.asking import Asking, Question
 from orchestrator.agents.auth import Credentials
@@ -25,6 +25,7 @@ from orchestrator.agents.following import Follower
 from orchestrator.agents.gate import Gate, Streams
 from orchestrator.agents.health import Health
 from orchestrator.agents.listening import Listener
+from orchestrator.agents.probe import Prober
 from orchestrator.agents.reach import Reach
 from orchestrator.agents.sending import Sender, Sent
 from orchestrator.agents.streams import Keep
@@ -41,8 +42,7 @@ _BESIDE_THE_GATE = 64  # connections for cancels and health checks, which never 
 class A2AClient:
     """An async context manager; `max_calls` bounds the exchanges with one agent at a time.
 
-    `share` tells the part of all partitions that this process holds at the moment; `target` the
-    place for push notifications about a call.
+    `target` tells the place for push notifications about a call; None: there is none.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class A2AClient:
         max_calls: int,
         max_connections: int = 1_000,
         egress: Egress | None = None,
-        share: Callable[[], float] = lambda: 1.0,
-        target: Callable[[Call], PushTarget | None] = lambda _: None,
+        target: Callable[[Call], PushTarget] | None = None,
     ) -> None:
         listened = max(1, max_connections // 4)  # beyond it is polled, which needs no connection
         self._exchange = Exchange(max_connections + listened + _BESIDE_THE_GATE, egress)
         self._cards = Cards(self._exchange)
         self._asking = Asking(self._exchange, self._cards, max_answer_bytes)
         listener = Listener(self._asking, Streams(max_calls, listened))
-        self._courtesy = Courtesy(share)
+        self._courtesy = Courtesy()
         reach = Reach(self._asking, listener, Gate(max_calls, max_connections), self._courtesy)
         self._wakes = Wakes()
         self._sender = Sender(reach, target)
         self._follower = Follower(reach, self._wakes)
+        self._prober = Prober(reach, self._sender, self._follower)
         self._keep = Keep()
 
     async def __aenter__(self) -> Self:
@@ -79,6 +79,10 @@ class A2AClient:
     ) -> None:
         self._keep.close()
         await self._exchange.__aexit__(kind, error, trace)
+
+    def share_with_others(self, share: Callable[[], float]) -> None:
+        """Keep agents' limits together with other processes: `share` is our part of the work."""
+        self._courtesy.share = share
 
     async def send(self, agent: Agent, call: Call) -> Output | TaskRef:
         """Send the message; return the result, or the task that the agent works on for it.
@@ -150,6 +154,14 @@ class A2AClient:
     async def health(self, agent: Agent) -> Health:
         """Return how the agent is; never raises for what the agent does."""
         return await health.check(agent, self._exchange, self._cards)
+
+    async def view(self, agent: Agent) -> dict[str, Any]:
+        """Return the card as it is understood; never raises for what the agent does."""
+        return await view.look(agent, self._cards)
+
+    async def probe(self, agent: Agent, given: str) -> dict[str, Any]:
+        """Try what the agent really does with this input (JSON); never raises for what it does."""
+        return (await self._prober.probe(agent, given, self.cancel)).shown()
 
     def pushed(self, task_id: str) -> bool:
         """Look at the task now: there is news of it; return whether it is followed here."""

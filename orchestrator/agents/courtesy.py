@@ -34,7 +34,7 @@ class Courtesy:
         share: Callable[[], float] = lambda: 1.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._share = share
+        self.share = share
         self._now = now
         self._states: dict[AgentId, _State] = {}
 
@@ -104,7 +104,7 @@ class Courtesy:
         return max(1, int((agent.options.max_concurrency or 1) * self._part()))
 
     def _part(self) -> float:
-        return min(1.0, max(0.001, self._share()))
+        return min(1.0, max(0.001, self.share()))
 
     def _state(self, agent: Agent) -> _State:
         state = self._states.get(agent.id)

@@ -8,12 +8,13 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, Self
 
 from yarl import URL
 
 from orchestrator.agents.failures import Fault
 from orchestrator.domain.agent import Outcome
+from orchestrator.settings import listed
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -32,6 +33,16 @@ class Egress:
     ports: frozenset[int] = frozenset()
     allowed: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
     denied: tuple[Network, ...] = ()
+
+    @classmethod
+    def read(cls, schemes: str, ports: str, allowed: str, denied: str) -> Self:
+        """Read the policy from comma-separated settings that are valid."""
+        return cls(
+            frozenset(listed(schemes)),
+            frozenset(int(port) for port in listed(ports)),
+            tuple(ip_network(network) for network in listed(allowed)),
+            tuple(ip_network(network) for network in listed(denied)),
+        )
 
     def check(self, url: URL) -> None:
         """Raise `Fault` for a scheme or a port that is not allowed."""

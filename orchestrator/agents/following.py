@@ -58,11 +58,11 @@ class Follower:
         with self._wakes.of(task.task_id) as wake:
             while True:
                 await _pause(rhythm.next_wait(), wake)
-                answer = await self._poll(agent, credentials, task, rhythm)
+                answer = await self.poll(agent, credentials, task, rhythm)
                 if answer is not None and streams.decisive(answer):
                     return answer
 
-    async def _poll(
+    async def poll(
         self, agent: Agent, credentials: Credentials, task: TaskRef, rhythm: Rhythm
     ) -> Message | Task | None:
         """Ask once how the task stands; None: it could not be told, ask again."""

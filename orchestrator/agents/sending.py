@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 from orchestrator.agents import correlation, finding, listening
 from orchestrator.agents.answers import Message, Task
@@ -24,7 +25,7 @@ Sent = tuple[Message | Task, Listening | None] | TaskRef
 class Sender:
     """`target` gives the place for push notifications about a call; None: there is none."""
 
-    def __init__(self, reach: Reach, target: Callable[[Call], PushTarget | None]) -> None:
+    def __init__(self, reach: Reach, target: Callable[[Call], PushTarget] | None) -> None:
         self._reach = reach
         self._target = target
 
@@ -33,19 +34,21 @@ class Sender:
 
         Raises `Fault`.
         """
-        if call.maybe_sent and (found := await self._find(agent, credentials, call)):
+        if call.maybe_sent and (found := await self.find(agent, credentials, call)):
             return found
         try:
-            return await self._say(agent, credentials, call)
+            async with self._reach.breaker.closed(agent):
+                return await self._say(agent, credentials, call)
         except Fault as fault:
             if fault.outcome is not Outcome.UNKNOWN:
                 raise
-            found = await self._find(agent, credentials, call)
+            found = await self.find(agent, credentials, call)
             if found is None:
                 raise
             return found
 
-    async def _find(self, agent: Agent, credentials: Credentials, call: Call) -> TaskRef | None:
+    async def find(self, agent: Agent, credentials: Credentials, call: Call) -> TaskRef | None:
+        """Return the task of a message that was sent before, if the agent can tell."""
         return await finding.find(self._reach.asking, agent, credentials, call)
 
     async def _say(
@@ -63,24 +66,46 @@ class Sender:
     async def _deliver(
         self, agent: Agent, credentials: Credentials, call: Call, *, with_context: bool
     ) -> tuple[Message | Task, Listening | None]:
-        def form(there: Endpoint) -> Form:
-            return Form(
-                there.tenant,
-                there.input_as(call.input_as, call.skill),
-                with_context,
-                wait=agent.options.call_mode is CallMode.WAIT,
-                push=self._target(call) if agent.options.push and there.push else None,
-            )
-
-        def question(build: Callable[[Endpoint], Wire]) -> Question:
-            return Question(call.message_id, build, correlation.headers(call))
-
         endpoint = await self._reach.endpoint(agent, credentials)
         if listening.wanted(agent, endpoint):
-            asked = question(lambda there: there.dialect.stream(call, form(there)))
-            try:
-                return await self._reach.listen(agent, credentials, asked)
-            except listening.Refused:
-                pass
-        asked = question(lambda there: there.dialect.send(call, form(there)))
+            with suppress(listening.Refused):
+                return await self.stream(agent, credentials, call, with_context=with_context)
+        asked = _question(
+            call,
+            lambda there: there.dialect.send(call, self._form(agent, there, call, with_context)),
+        )
         return await self._reach.ask(agent, credentials, asked), None
+
+    async def stream(
+        self, agent: Agent, credentials: Credentials, call: Call, *, with_context: bool = True
+    ) -> tuple[Message | Task, Listening | None]:
+        """Send the message and listen; raise `Refused` where the agent does not stream."""
+        asked = _question(
+            call,
+            lambda there: there.dialect.stream(call, self._form(agent, there, call, with_context)),
+        )
+        return await self._reach.listen(agent, credentials, asked)
+
+    def _form(
+        self,
+        agent: Agent,
+        there: Endpoint,
+        call: Call,
+        with_context: bool,  # noqa: FBT001 - private, and passed through
+    ) -> Form:
+        return Form(
+            there.tenant,
+            there.input_as(call.input_as, call.skill),
+            with_context,
+            wait=agent.options.call_mode is CallMode.WAIT,
+            push=self._place_for_news(agent, there, call),
+        )
+
+    def _place_for_news(self, agent: Agent, there: Endpoint, call: Call) -> PushTarget | None:
+        if self._target is None or not agent.options.push or not there.push:
+            return None
+        return self._target(call)
+
+
+def _question(call: Call, build: Callable[[Endpoint], Wire]) -> Question:
+    return Question(call.message_id, build, correlation.headers(call))

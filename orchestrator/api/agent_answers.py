@@ -4,7 +4,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from orchestrator.api.answers import Moment, Page, Warned
+from orchestrator.api.answers import JsonObject, Moment, Page, Warned
 from orchestrator.api.fields import ListedStatus
 
 
@@ -31,7 +31,35 @@ class Probe(BaseModel):
     cancel: str = Field(description="confirmed, unsupported, …, or untried.")
     stream: str = Field(description="ok, failed, or unsupported as the card says.")
     dedupe: str = Field(description="yes, no, or untried: whether it knows a message id again.")
-    error: str | None = Field(description="Why it did not answer.")
+    lookup: str = Field(
+        description="yes, no, or untried: whether a message's task is found in the agent's list."
+    )
+    error: str | None = Field(description="Why it did not answer, or not to the end.")
+
+
+class Skill(BaseModel):
+    """Something that an agent says it can do."""
+
+    id: str
+    name: str
+    description: str
+    input_modes: list[str]
+
+
+class AgentCard(BaseModel):
+    """An agent's card, and how it is understood here."""
+
+    card_url: str | None = Field(description="Where the card is; null: the agent shows none.")
+    version: str | None = Field(description="The A2A version that is spoken with the agent.")
+    binding: str | None = Field(description="JSONRPC or HTTP+JSON; more may come.")
+    interface_url: str | None = Field(description="Where calls go.")
+    tenant: str | None
+    streaming: bool | None
+    push_notifications: bool | None
+    input_as: str | None = Field(description="How input goes to it by itself: data or text.")
+    skills: list[Skill]
+    card: JsonObject | None = Field(description="The card as the agent shows it.")
+    error: str | None = Field(description="Why the agent cannot be called as its card says.")
 
 
 class Agent(Warned):

@@ -1,7 +1,7 @@
 """What clients send about agents: request bodies, with every bound and default."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -142,3 +142,15 @@ class AgentUpdate(Body):
         "retry_config": RetryConfig,
         "auth_config": AuthConfig,
     }
+
+
+class ProbeRequest(Body):
+    """What an agent is probed with."""
+
+    input_data: dict[str, Any] | None = Field(
+        None,
+        description='Input of the messages that are sent; unset: `{"probe": true}`.',
+        examples=[{"probe": True}],
+    )
+
+    echoed: ClassVar[frozenset[str]] = frozenset()

@@ -28,7 +28,9 @@ class Warned(BaseModel):
     """An answer to a body that may have held more than was understood."""
 
     warnings: list[str] = Field(
-        default=[], description="Present when unknown fields of the request were ignored."
+        default=[],
+        description="Present when unknown fields of the request were ignored, or when something is"
+        " to be known of a workflow's agents.",
     )
 
 

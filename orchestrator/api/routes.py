@@ -1,11 +1,13 @@
 """Every operation of the API, in the order of the guide."""
 
-from orchestrator.api import agents, executions, runs, system, workflows
+from orchestrator.api import agent_probes, agents, executions, push, runs, system, workflows
 
 OPERATIONS = (
     *agents.OPERATIONS,
+    *agent_probes.OPERATIONS,
     *workflows.OPERATIONS,
     *executions.OPERATIONS,
     *runs.OPERATIONS,
+    *push.OPERATIONS,
     *system.OPERATIONS,
 )

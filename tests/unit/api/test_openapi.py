@@ -36,6 +36,9 @@ GUIDE = {
     ("get", "/health/ready"): {200, 503},
     ("get", "/metrics"): {200},
     ("get", "/api/v1/system/partitions"): {200, 503},
+    ("get", "/api/v1/agents/{agent_id}/card"): {200, 404},
+    ("post", "/api/v1/agents/{agent_id}/probe"): {200, 404, 422},
+    ("post", "/api/v1/push/{name}"): {200, 404, 422},
 }
 
 
