@@ -1,8 +1,7 @@
 """Asks an agent: finds where and how, sends, reads, and looks anew when it moved."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from aiohttp import hdrs
 from multidict import CIMultiDict
@@ -22,8 +21,6 @@ from orchestrator.agents.failures import (
     Fault,
 )
 from orchestrator.domain.agent import Agent, Outcome
-
-_T = TypeVar("_T")
 
 # Refusals of an agent that now speaks another version, or elsewhere, than its card said.
 _MOVED_CODES = frozenset({VERSION_NOT_SUPPORTED, METHOD_NOT_FOUND})
@@ -61,17 +58,33 @@ class Asking:
         """Return where and how the agent is called; raise `Fault` when that cannot be told."""
         return await self._cards.endpoint(agent, credentials)
 
+    def known(self, agent: Agent) -> Endpoint | None:
+        """Return where and how the agent is called, if nobody has to be asked for it."""
+        return self._cards.known(agent)
+
     async def ask(
-        self, agent: Agent, credentials: Credentials, question: Question
+        self,
+        agent: Agent,
+        credentials: Credentials,
+        question: Question,
+        known: Endpoint | None = None,
     ) -> Message | Task:
-        """Return the agent's answer; raise `Fault` when it gives none."""
+        """Return the agent's answer; raise `Fault` when it gives none.
 
-        async def exchange(endpoint: Endpoint) -> Message | Task:
-            request = self._request(agent, credentials, endpoint, question)
-            answer = await self._exchange(request)
-            return answers.read(answer, question.id_at(endpoint), credentials)
+        `known` is its endpoint, for who has just asked for it.
+        """
+        there = known or await self._cards.endpoint(agent, credentials)
+        try:
+            return await self._exchanged(agent, credentials, there, question)
+        except Fault as fault:
+            moved = await self._moved(agent, credentials, there, fault)
+        return await self._exchanged(agent, credentials, moved, question)
 
-        return await self._wherever(agent, credentials, exchange)
+    async def _exchanged(
+        self, agent: Agent, credentials: Credentials, there: Endpoint, question: Question
+    ) -> Message | Task:
+        answer = await self._exchange(self._request(agent, credentials, there, question))
+        return answers.read(answer, question.id_at(there), credentials)
 
     async def raw(
         self, agent: Agent, credentials: Credentials, endpoint: Endpoint, question: Question
@@ -89,47 +102,45 @@ class Asking:
         self, agent: Agent, credentials: Credentials, question: Question
     ) -> tuple[Opened, str | None]:
         """Return the agent's answer, to be read as it comes, and the id its events have."""
-
-        async def exchange(endpoint: Endpoint) -> tuple[Opened, str | None]:
-            request = self._request(agent, credentials, endpoint, question, streamed=True)
-            opened = await self._exchange.open(request)
-            request_id = question.id_at(endpoint)
-            if opened.headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream"):
-                return opened, request_id
-            try:  # an error, or an agent that does not stream: the whole answer says it
-                whole = await opened.whole()
-            finally:
-                opened.close()
-            raise NotStreamed(answers.read(whole, request_id, credentials))
-
-        return await self._wherever(agent, credentials, exchange)
-
-    async def _wherever(
-        self,
-        agent: Agent,
-        credentials: Credentials,
-        exchange: Callable[[Endpoint], Awaitable[_T]],
-    ) -> _T:
-        """Do the exchange where the agent is.
-
-        An agent that refuses as if it had moved is asked once more if its card says so too; a
-        refusal is definite, so that this never does the work twice.
-        """
-        endpoint = await self._cards.endpoint(agent, credentials)
+        there = await self._cards.endpoint(agent, credentials)
         try:
-            return await exchange(endpoint)
+            return await self._opened(agent, credentials, there, question)
         except Fault as fault:
-            if fault.unreached:
-                self._cards.forget(agent, endpoint)
-            if fault.code == TASK_NOT_FOUND or (
-                fault.code not in _MOVED_CODES and fault.status not in _MOVED_STATUS
-            ):
-                raise
-            self._cards.forget(agent, endpoint)
-            moved = await self._cards.endpoint(agent, credentials)
-            if moved == endpoint:
-                raise
-        return await exchange(moved)
+            moved = await self._moved(agent, credentials, there, fault)
+        return await self._opened(agent, credentials, moved, question)
+
+    async def _opened(
+        self, agent: Agent, credentials: Credentials, there: Endpoint, question: Question
+    ) -> tuple[Opened, str | None]:
+        request = self._request(agent, credentials, there, question, streamed=True)
+        opened = await self._exchange.open(request)
+        request_id = question.id_at(there)
+        if opened.headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream"):
+            return opened, request_id
+        try:  # an error, or an agent that does not stream: the whole answer says it
+            whole = await opened.whole()
+        finally:
+            opened.close()
+        raise NotStreamed(answers.read(whole, request_id, credentials))
+
+    async def _moved(
+        self, agent: Agent, credentials: Credentials, there: Endpoint, fault: Fault
+    ) -> Endpoint:
+        """Return where else to ask, for an agent that refused as if it had moved; else raise.
+
+        A refusal is definite, so that asking once more never does the work twice.
+        """
+        if fault.unreached:
+            self._cards.forget(agent, there)
+        if fault.code == TASK_NOT_FOUND or (
+            fault.code not in _MOVED_CODES and fault.status not in _MOVED_STATUS
+        ):
+            raise fault
+        self._cards.forget(agent, there)
+        moved = await self._cards.endpoint(agent, credentials)
+        if moved == there:
+            raise fault
+        return moved
 
     def _request(
         self,

@@ -31,6 +31,11 @@ class Breaker:
         self._now = now
         self._circuits: dict[AgentId, _Circuit] = {}  # of agents that failed and did not answer yet
 
+    def is_open(self, agent: Agent) -> bool:
+        """Whether the agent is taken to be away."""
+        circuit = self._circuits.get(agent.id)
+        return circuit is not None and circuit.failures >= _FAILURES
+
     @asynccontextmanager
     async def closed(self, agent: Agent) -> AsyncIterator[None]:
         """Wait while the agent is taken to be away; what is inside is to tell how it went.

@@ -67,6 +67,11 @@ class Cards:
                 memory.fault, memory.fault_at = fault, self._now()
                 raise
 
+    def known(self, agent: Agent) -> Endpoint | None:
+        """Return the endpoint if nobody has to be asked for it."""
+        memory = self._memory(agent)
+        return memory.endpoint if self._now() < memory.until else None
+
     def forget(self, agent: Agent, endpoint: Endpoint) -> None:
         """Look anew at the next call, unless somebody has already found another endpoint."""
         memory = self._memory(agent)

@@ -1,10 +1,12 @@
 """The headers that tie a call to its run: Idempotency-Key, and the W3C trace context."""
 
 import hashlib
+import re
 from urllib.parse import quote
-from uuid import UUID
 
 from orchestrator.domain.agent import Call
+
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 
 
 def headers(call: Call) -> dict[str, str]:
@@ -24,10 +26,7 @@ def _traceparent(call: Call) -> str:
 
 
 def _trace_id(run: str) -> str:
-    try:
-        trace_id = UUID(run.removeprefix("run-")).hex
-    except ValueError:
-        trace_id = ""
-    if not trace_id.strip("0"):  # all zeros would be an invalid trace
-        return hashlib.blake2b(run.encode(), digest_size=16).hexdigest()
-    return trace_id
+    trace_id = run[4:].replace("-", "")  # of run-<uuid>
+    if _TRACE_ID.fullmatch(trace_id) and trace_id.strip("0"):  # all zeros would be invalid
+        return trace_id
+    return hashlib.blake2b(run.encode(), digest_size=16).hexdigest()

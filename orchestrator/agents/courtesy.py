@@ -65,11 +65,13 @@ class Courtesy:
         state.busy += 1
         return lambda: self._leave(agent, state)
 
+    def has_limits(self, agent: Agent) -> bool:
+        """Whether a request may have to wait for its turn."""
+        return agent.options.rate_limit is not None or agent.id in self._states
+
     async def turn(self, agent: Agent) -> None:
         """Wait until one more request may be sent."""
         rate = agent.options.rate_limit
-        if rate is None and agent.id not in self._states:
-            return
         state = self._state(agent)
         wait = state.held_until - self._now()
         while wait > 0:

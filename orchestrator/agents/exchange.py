@@ -11,8 +11,6 @@ import os
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -171,28 +169,49 @@ _SENT = _Body(b"")
 _SENT.sent = True
 
 
-@asynccontextmanager
-async def _bounded(request: Request, body: _Body | None) -> AsyncIterator[None]:
-    """Bound what is inside in time, and translate its errors."""
-    limit = asyncio.timeout(request.seconds)
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        sent = body is not None and body.sent
-        raise TimedOut(
-            f"Connection timeout after {round(request.seconds * 1000)}ms",
-            Outcome.UNKNOWN if sent else Outcome.TRANSIENT,
-        ) from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        sent = body is not None and body.sent
-        raise _fault(error, request.url, sent=sent) from None
+class _bounded:  # noqa: N801 - used like a function
+    """Bounds what is inside in time, and translates its errors.
+
+    An async context manager, written out: one is entered for every exchange.
+    """
+
+    __slots__ = ("_body", "_limit", "_request")
+
+    def __init__(self, request: Request, body: _Body | None) -> None:
+        self._request = request
+        self._body = body
+        self._limit = asyncio.timeout(request.seconds)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError:
+            raise TimedOut(
+                f"Connection timeout after {round(self._request.seconds * 1000)}ms",
+                Outcome.UNKNOWN if self._sent() else Outcome.TRANSIENT,
+            ) from None
+        if isinstance(error, TimeoutError):
+            return
+        if isinstance(error, aiohttp.ClientError | OSError | ValueError):
+            raise _fault(error, self._request.url, sent=self._sent()) from None
+
+    def _sent(self) -> bool:
+        return self._body is not None and self._body.sent
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """Read the body, stopping at the first byte too many."""
+    length = response.content_length
+    if length is not None and length <= max_bytes:
+        return _unpacked(response, await response.read(), max_bytes)
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -200,7 +219,10 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if size > max_bytes:
             raise _too_large(max_bytes)
         chunks.append(chunk)
-    raw = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return _unpacked(response, b"".join(chunks), max_bytes)
+
+
+def _unpacked(response: aiohttp.ClientResponse, raw: bytes, max_bytes: int) -> bytes:
     encoding = response.headers.get(hdrs.CONTENT_ENCODING)
     return raw if encoding is None else _decompress(raw, encoding.strip().lower(), max_bytes)
 

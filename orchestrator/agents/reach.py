@@ -25,6 +25,8 @@ class Reach:
 
     async def endpoint(self, agent: Agent, credentials: Credentials) -> Endpoint:
         """Return where and how the agent is called; raise `Fault` when that cannot be told."""
+        if (known := self.asking.known(agent)) is not None:
+            return known
         try:
             async with self._gate.place(agent.id):
                 return await self.asking.endpoint(agent, credentials)
@@ -33,13 +35,18 @@ class Reach:
             raise
 
     async def ask(
-        self, agent: Agent, credentials: Credentials, question: Question
+        self,
+        agent: Agent,
+        credentials: Credentials,
+        question: Question,
+        known: Endpoint | None = None,
     ) -> Message | Task:
         """Return the agent's answer; raise `Fault` when it gives none."""
-        await self.courtesy.turn(agent)
+        if self.courtesy.has_limits(agent):
+            await self.courtesy.turn(agent)
         try:
             async with self._gate.place(agent.id):
-                answer = await self.asking.ask(agent, credentials, question)
+                answer = await self.asking.ask(agent, credentials, question, known)
         except Fault as fault:
             self._heed(agent, fault)
             raise
@@ -50,7 +57,8 @@ class Reach:
         self, agent: Agent, credentials: Credentials, question: Question
     ) -> tuple[Message | Task, Listening | None]:
         """Return the agent's first news and the stream for more; `Refused` to be asked instead."""
-        await self.courtesy.turn(agent)
+        if self.courtesy.has_limits(agent):
+            await self.courtesy.turn(agent)
         try:
             news = await self._listener.open(agent, credentials, question)
         except Fault as fault:

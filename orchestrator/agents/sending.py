@@ -37,6 +37,8 @@ class Sender:
         if call.maybe_sent and (found := await self.find(agent, credentials, call)):
             return found
         try:
+            if not self._reach.breaker.is_open(agent):
+                return await self._say(agent, credentials, call)
             async with self._reach.breaker.closed(agent):
                 return await self._say(agent, credentials, call)
         except Fault as fault:
@@ -74,7 +76,7 @@ class Sender:
             call,
             lambda there: there.dialect.send(call, self._form(agent, there, call, with_context)),
         )
-        return await self._reach.ask(agent, credentials, asked), None
+        return await self._reach.ask(agent, credentials, asked, endpoint), None
 
     async def stream(
         self, agent: Agent, credentials: Credentials, call: Call, *, with_context: bool = True
