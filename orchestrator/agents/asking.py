@@ -13,13 +13,14 @@ from orchestrator.agents.auth import Credentials
 from orchestrator.agents.card import Endpoint
 from orchestrator.agents.cards import Cards
 from orchestrator.agents.dialect import Wire
-from orchestrator.agents.exchange import Exchange, Opened, Request
+from orchestrator.agents.exchange import Exchange, Request
 from orchestrator.agents.failures import (
     METHOD_NOT_FOUND,
     TASK_NOT_FOUND,
     VERSION_NOT_SUPPORTED,
     Fault,
 )
+from orchestrator.agents.stream_exchange import Opened, StreamExchange
 from orchestrator.domain.agent import Agent, Outcome
 
 # Refusals of an agent that now speaks another version, or elsewhere, than its card said.
@@ -49,8 +50,11 @@ class Question:
 
 
 class Asking:
-    def __init__(self, exchange: Exchange, cards: Cards, max_answer_bytes: int) -> None:
+    def __init__(
+        self, exchange: Exchange, streams: StreamExchange, cards: Cards, max_answer_bytes: int
+    ) -> None:
         self._exchange = exchange
+        self._streams = streams
         self._cards = cards
         self.max_answer_bytes = max_answer_bytes
 
@@ -113,7 +117,7 @@ class Asking:
         self, agent: Agent, credentials: Credentials, there: Endpoint, question: Question
     ) -> tuple[Opened, str | None]:
         request = self._request(agent, credentials, there, question, streamed=True)
-        opened = await self._exchange.open(request)
+        opened = await self._streams.open(request)
         request_id = question.id_at(there)
         if opened.headers.get(hdrs.CONTENT_TYPE, "").startswith("text/event-stream"):
             return opened, request_id

@@ -28,6 +28,7 @@ from orchestrator.agents.listening import Listener
 from orchestrator.agents.probe import Prober
 from orchestrator.agents.reach import Reach
 from orchestrator.agents.sending import Sender, Sent
+from orchestrator.agents.stream_exchange import StreamExchange
 from orchestrator.agents.streams import Keep
 from orchestrator.agents.tasks import Interrupted
 from orchestrator.agents.wakes import Wakes
@@ -55,9 +56,11 @@ class A2AClient:
         target: Callable[[Call], PushTarget] | None = None,
     ) -> None:
         listened = max(1, max_connections // 4)  # beyond it is polled, which needs no connection
-        self._exchange = Exchange(max_connections + listened + _BESIDE_THE_GATE, egress)
+        policy = egress if egress is not None else Egress()
+        self._exchange = Exchange(max_connections + _BESIDE_THE_GATE, policy)
+        self._streams = StreamExchange(listened, policy)
         self._cards = Cards(self._exchange)
-        self._asking = Asking(self._exchange, self._cards, max_answer_bytes)
+        self._asking = Asking(self._exchange, self._streams, self._cards, max_answer_bytes)
         listener = Listener(self._asking, Streams(max_calls, listened))
         self._courtesy = Courtesy()
         reach = Reach(self._asking, listener, Gate(max_calls, max_connections), self._courtesy)
@@ -69,6 +72,7 @@ class A2AClient:
 
     async def __aenter__(self) -> Self:
         await self._exchange.__aenter__()
+        await self._streams.__aenter__()
         return self
 
     async def __aexit__(
@@ -78,6 +82,7 @@ class A2AClient:
         trace: TracebackType | None,
     ) -> None:
         self._keep.close()
+        await self._streams.__aexit__(kind, error, trace)
         await self._exchange.__aexit__(kind, error, trace)
 
     def share_with_others(self, share: Callable[[], float]) -> None:

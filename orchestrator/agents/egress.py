@@ -54,9 +54,10 @@ class Egress:
     def socket_to(self, info: tuple[Any, ...]) -> socket.socket:
         """Make the socket for one of a name's addresses; raise `Denied` for one not allowed."""
         family, kind, proto, _, where = info
-        address = ip_address(where[0].partition("%")[0])
-        if not self.allows(address):
-            raise Denied(f"the egress policy does not allow {address}")
+        if not self.allows(ip_address(where[0].partition("%")[0])):
+            # The same words for each address of a name, or the errors become one without a class;
+            # and whoever registers agents need not learn what a name is inside.
+            raise Denied("the egress policy does not allow its address")
         return socket.socket(family=family, type=kind, proto=proto)
 
     def allows(self, address: Address) -> bool:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from orchestrator.agents import answers
 from orchestrator.agents.answers import INTERRUPTED, TERMINAL, Message, Task
 from orchestrator.agents.auth import Credentials
-from orchestrator.agents.exchange import Opened
 from orchestrator.agents.failures import malformed
 from orchestrator.agents.folding import Folding
 from orchestrator.agents.sse import Events
+from orchestrator.agents.stream_exchange import Opened
 
 # A stream may send more than its result: news on the way. Beyond this the agent is polled.
 _BYTES_PER_ANSWER = 8

@@ -71,7 +71,7 @@ async def test_any_state_but_an_end_is_waited_out(client: A2AClient) -> None:
     async with RawAgent(post) as server:
         output = await _followed(client, agent_at(server.url))
 
-    assert output == Output({"a": 1}, '{"a":1}')
+    assert output == Output({"a": 1}, '{"a":1}', '[{"parts":[{"data":{"a":1}}]}]')
     assert not list(left)
 
 
