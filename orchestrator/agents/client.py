@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.agents import auth, failures, health, streams, tasks, view
+from orchestrator.agents import auth, failures, health, tasks, view
 from orchestrator.agents.answers import TERMINAL, Message, Task
 from orchestrator.agents.asking import Asking, Question
 from orchestrator.agents.auth import Credentials
@@ -27,9 +27,9 @@ from orchestrator.agents.health import Health
 from orchestrator.agents.listening import Listener
 from orchestrator.agents.probe import Prober
 from orchestrator.agents.reach import Reach
-from orchestrator.agents.sending import Sender, Sent
+from orchestrator.agents.sending import Sender
 from orchestrator.agents.stream_exchange import StreamExchange
-from orchestrator.agents.streams import Keep
+from orchestrator.agents.streams import Keep, Listening
 from orchestrator.agents.tasks import Interrupted
 from orchestrator.agents.wakes import Wakes
 from orchestrator.domain.agent import Agent, Call, Cancellation, Outcome, Output, TaskRef
@@ -98,12 +98,16 @@ class A2AClient:
         """
         credentials = _credentials(agent)
         done = await self._courtesy.begin(agent)
+        stream: Listening | None = None
         kept = False
         try:
             sent = await self._sender.send(agent, credentials, call)
-            outcome = await self._outcome(agent, credentials, sent)
+            if isinstance(sent, TaskRef):
+                outcome: Output | TaskRef = sent
+            else:
+                answer, stream = sent
+                outcome = await self._answered(agent, credentials, answer)
             if isinstance(outcome, TaskRef):
-                stream = None if isinstance(sent, TaskRef) else sent[1]
                 self._keep.put((agent.id, outcome.task_id), stream, done)
                 kept = True
         except Fault as fault:
@@ -113,6 +117,8 @@ class A2AClient:
         finally:
             if not kept:
                 done()
+                if stream is not None:
+                    stream.close()
 
     async def follow(self, agent: Agent, task: TaskRef) -> Output:
         """Follow the task until it has ended, however long that takes; return its result.
@@ -125,14 +131,16 @@ class A2AClient:
         try:
             credentials = _credentials(agent)
             try:
-                answer = None
                 if stream is not None:
                     answer = await self._follower.heard(stream)
+                    if answer is not None and (output := tasks.result(answer)) is not None:
+                        return output
                 elif kept is None:
                     await self._follower.catch_up(agent, credentials, task)
-                if answer is None:
-                    answer = await self._follower.asked(agent, credentials, task)
-                return await self._end(agent, credentials, answer)
+                return await self._follower.asked(agent, credentials, task)
+            except Interrupted as waits:
+                await self._give_up(agent, credentials, task.task_id)
+                raise CallFailed(failures.failure(agent, credentials, waits)) from None
             except Fault as fault:
                 raise CallFailed(failures.failure(agent, credentials, fault)) from None
         finally:
@@ -174,30 +182,22 @@ class A2AClient:
 
     # -- what answers mean ------------------------------------------------------------------------
 
-    async def _outcome(
-        self, agent: Agent, credentials: Credentials, sent: Sent
+    async def _answered(
+        self, agent: Agent, credentials: Credentials, answer: Message | Task
     ) -> Output | TaskRef:
-        """Return the result or the task that was sent for; a stream stays open for a task only."""
-        if isinstance(sent, TaskRef):
-            return sent
-        answer, stream = sent
-        if isinstance(answer, Task) and not streams.decisive(answer) and answer.id is not None:
-            return TaskRef(answer.id, answer.context_id)
-        if stream is not None:
-            stream.close()
-        if isinstance(answer, Task) and not streams.decisive(answer):
-            raise malformed("answered a task without an id")
-        return await self._end(agent, credentials, answer)
-
-    async def _end(self, agent: Agent, credentials: Credentials, answer: Message | Task) -> Output:
-        """Return the result of what is over; raise `Fault` where there is none."""
+        """Return what came of a message; raise `Fault` where it led to nothing."""
         try:
             done = tasks.result(answer)
         except Interrupted:
-            await self._give_up(agent, credentials, answer)
+            if isinstance(answer, Task) and answer.id is not None:
+                await self._give_up(agent, credentials, answer.id)
             raise
-        assert done is not None  # noqa: S101 - the answer is decisive
-        return done
+        if done is not None:
+            return done
+        assert isinstance(answer, Task)  # noqa: S101 - a message is always a result
+        if answer.id is None:
+            raise malformed("answered a task without an id")
+        return TaskRef(answer.id, answer.context_id)
 
     async def _cancel(self, agent: Agent, credentials: Credentials, task_id: str) -> Message | Task:
         """Ask to cancel, without queueing for a place: others may be waiting for this task."""
@@ -206,14 +206,11 @@ class A2AClient:
         )
         return await self._asking.ask(agent, credentials, question)
 
-    async def _give_up(
-        self, agent: Agent, credentials: Credentials, answer: Message | Task
-    ) -> None:
+    async def _give_up(self, agent: Agent, credentials: Credentials, task_id: str) -> None:
         """Cancel a task that waits for an answer it will not get; as a courtesy, not for sure."""
-        if isinstance(answer, Task) and answer.id is not None:
-            with suppress(Fault, TimeoutError):
-                async with asyncio.timeout(_COURTESY_S):
-                    await self._cancel(agent, credentials, answer.id)
+        with suppress(Fault, TimeoutError):
+            async with asyncio.timeout(_COURTESY_S):
+                await self._cancel(agent, credentials, task_id)
 
 
 def _credentials(agent: Agent) -> Credentials:

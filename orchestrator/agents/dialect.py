@@ -66,13 +66,18 @@ class Dialect(Protocol):
         ...
 
 
+def data(call: Call, form: Form) -> str | None:
+    """Return the JSON that the message brings as data."""
+    return None if form.input_as is InputAs.TEXT else call.input
+
+
 def texts(call: Call, form: Form) -> str | None:
-    """Return what the message says as text: the prompt, and the input where it goes as text."""
-    if form.input_as is InputAs.DATA:
-        return call.prompt
-    if call.prompt is None:
-        return call.input
-    return call.prompt if call.input == "{}" else f"{call.prompt}\n\n{call.input}"
+    """Return what it says as text: the prompt, the input where it goes as text, its own text."""
+    as_text = call.input if form.input_as is not InputAs.DATA else None
+    if as_text == "{}" and call.prompt is not None:
+        as_text = None
+    said = [each for each in (call.prompt, as_text, call.text) if each is not None]
+    return "\n\n".join(said) if said else None
 
 
 def metadata(call: Call) -> bytes:
@@ -86,7 +91,11 @@ def metadata(call: Call) -> bytes:
     )
 
 
-def context(call: Call, form: Form) -> bytes:
-    if call.context_id is None or not form.with_context:
-        return b""
-    return b',"contextId":' + dump_bytes(call.context_id)
+def addressed(call: Call, form: Form) -> bytes:
+    """Return the conversation and the task that the message belongs to, if any."""
+    context, task = b"", b""
+    if call.context_id is not None and form.with_context:
+        context = b',"contextId":' + dump_bytes(call.context_id)
+    if call.task_id is not None:
+        task = b',"taskId":' + dump_bytes(call.task_id)
+    return context + task

@@ -13,7 +13,7 @@ from orchestrator.agents.reach import Reach
 from orchestrator.agents.streams import Listening
 from orchestrator.agents.tasks import Rhythm
 from orchestrator.agents.wakes import Wakes
-from orchestrator.domain.agent import Agent, Outcome, TaskRef
+from orchestrator.domain.agent import Agent, Outcome, Output, TaskRef
 
 
 class Follower:
@@ -52,15 +52,18 @@ class Follower:
                 finally:
                     stream.close()
 
-    async def asked(self, agent: Agent, credentials: Credentials, task: TaskRef) -> Message | Task:
-        """Ask for the task until it has ended or asks for something; raise `Fault`."""
+    async def asked(self, agent: Agent, credentials: Credentials, task: TaskRef) -> Output:
+        """Ask for the task until it has ended; return its result.
+
+        Raises `Fault`, and `Interrupted` when it waits for somebody.
+        """
         rhythm = Rhythm()
         with self._wakes.of(task.task_id) as wake:
             while True:
                 await _pause(rhythm.next_wait(), wake)
                 answer = await self.poll(agent, credentials, task, rhythm)
-                if answer is not None and streams.decisive(answer):
-                    return answer
+                if answer is not None and (done := tasks.result(answer)) is not None:
+                    return done
 
     async def poll(
         self, agent: Agent, credentials: Credentials, task: TaskRef, rhythm: Rhythm

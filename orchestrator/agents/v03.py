@@ -1,7 +1,7 @@
 """Requests of A2A 0.2 and 0.3 over JSON-RPC."""
 
-from orchestrator.agents.dialect import OUTPUT_MODES, Form, Wire, context, metadata, texts
-from orchestrator.domain.agent import Call, InputAs
+from orchestrator.agents.dialect import OUTPUT_MODES, Form, Wire, addressed, data, metadata, texts
+from orchestrator.domain.agent import Call
 from orchestrator.json_text import dump_bytes
 
 VERSION = "0.3"
@@ -46,7 +46,7 @@ def _message(method: bytes, call: Call, form: Form) -> bytes:
             message_id,
             b',"method":"%b","params":{"message":{"kind":"message","messageId":' % method,
             message_id,
-            context(call, form),
+            addressed(call, form),
             b',"role":"user","parts":[',
             b",".join(_parts(call, form)),
             b"],",
@@ -62,8 +62,8 @@ def _message(method: bytes, call: Call, form: Form) -> bytes:
 
 def _parts(call: Call, form: Form) -> list[bytes]:
     parts = []
-    if form.input_as is not InputAs.TEXT:
-        parts.append(b'{"kind":"data","data":' + call.input.encode() + b"}")
+    if (given := data(call, form)) is not None:
+        parts.append(b'{"kind":"data","data":' + given.encode() + b"}")
     if (text := texts(call, form)) is not None:
         parts.append(b'{"kind":"text","text":' + dump_bytes(text) + b"}")
     return parts

@@ -1,7 +1,16 @@
 """Requests of A2A 1.x over JSON-RPC (ProtoJSON: no `kind`, upper-case roles)."""
 
-from orchestrator.agents.dialect import LISTED, OUTPUT_MODES, Form, Wire, context, metadata, texts
-from orchestrator.domain.agent import Call, InputAs
+from orchestrator.agents.dialect import (
+    LISTED,
+    OUTPUT_MODES,
+    Form,
+    Wire,
+    addressed,
+    data,
+    metadata,
+    texts,
+)
+from orchestrator.domain.agent import Call
 from orchestrator.json_text import dump_bytes
 
 VERSION = "1.0"
@@ -53,7 +62,7 @@ def message(call: Call, form: Form) -> bytes:
             _tenant(form),
             b'"message":{"messageId":',
             dump_bytes(call.message_id),
-            context(call, form),
+            addressed(call, form),
             b',"role":"ROLE_USER","parts":[',
             b",".join(_parts(call, form)),
             b"],",
@@ -80,8 +89,8 @@ def _tenant(form: Form) -> bytes:
 
 def _parts(call: Call, form: Form) -> list[bytes]:
     parts = []
-    if form.input_as is not InputAs.TEXT:
-        parts.append(b'{"data":' + call.input.encode() + b',"mediaType":"application/json"}')
+    if (given := data(call, form)) is not None:
+        parts.append(b'{"data":' + given.encode() + b',"mediaType":"application/json"}')
     if (text := texts(call, form)) is not None:
         parts.append(b'{"text":' + dump_bytes(text) + b"}")
     return parts

@@ -97,18 +97,20 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one attempt of a step says to its agent.
+    """What one attempt of a step says to its agent; with a `task_id`, to a task that is there.
 
-    `maybe_sent`: the same message may have reached the agent before, so that its task is looked
-    for first.
+    `input` and `text` are what it brings, one of them at least. `maybe_sent`: the same message may
+    have reached the agent before, so that its task is looked for first.
     """
 
     run: str  # as users see it: run-<uuid>
     step: str
     attempt: int
     message_id: str
-    input: str  # JSON text of the step's input_data
+    input: str | None  # JSON text of the step's input_data
     context_id: str | None
+    text: str | None = None
+    task_id: str | None = None
     input_as: InputAs = InputAs.AUTO
     prompt: str | None = None
     skill: str | None = None

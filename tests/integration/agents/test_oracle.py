@@ -28,6 +28,7 @@ CALLS: list[Call] = [
     call_with({"cmd": "echo", "n": [1, 2.5, None, True, {"deep": "ä\n\u2028😀"}]}, attempt=11),
     call_with({"empty": ""}, step='schritt "ä" ' + "x" * 200),
     call_with({"a": 1}, prompt="Look at this:", skill="count", context_id=None),
+    call_with({"a": 1}, text="blue", task_id="t"),
 ]
 
 

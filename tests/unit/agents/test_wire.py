@@ -151,6 +151,17 @@ def test_a_prompt_goes_as_text_beside_the_input(
         assert [part.get("text", "data") for part in sent] == parts
 
 
+@pytest.mark.parametrize("given", [None, INPUT])
+def test_a_message_may_go_to_a_task_that_is_there(given: str | None) -> None:
+    call = replace(CALL, input=given, text="blue", task_id='t"1')
+    for send in (v1.send, v03.send):
+        message = _json(send(call, Form()))["params"]["message"]
+
+        assert (message["taskId"], message["contextId"]) == ('t"1', CALL.context_id)
+        sent = [part.get("text", "data") for part in message["parts"]]
+        assert sent == ([] if given is None else ["data"]) + ["blue"]
+
+
 def test_a_skill_is_named_in_the_metadata() -> None:
     for send in (v1.send, v03.send):
         message = _json(send(replace(CALL, skill="count"), Form()))["params"]["message"]
