@@ -43,10 +43,14 @@ async def test_the_same_is_called_where_it_is_allowed() -> None:
         assert isinstance(await client.send(agent, call_with({})), Output)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("where", ["card", "operator"])
-async def test_a_port_that_only_the_card_or_the_operator_names_is_judged_too(where: str) -> None:
+async def test_a_port_that_only_the_card_or_the_operator_names_is_judged_too(
+    where: str, *, streaming: bool
+) -> None:
     async with RawAgent(_said) as server, RawAgent(_said) as other:
-        server.cards[CARD] = other.card() if where == "card" else server.card()
+        named = other if where == "card" else server
+        server.cards[CARD] = named.card(capabilities={"streaming": streaming})
         options: Any = {} if where == "card" else {"interface_url": other.url}
         agent = agent_at(server.url, options=Options(Protocol.V1, **options))
         async with _client(Egress(ports=frozenset({server.port}))) as client:
@@ -66,3 +70,30 @@ async def test_health_checks_are_judged_too() -> None:
     assert not health.card_reachable
     assert health.error is not None
     assert "egress policy" in health.error
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_address_that_only_the_card_names_is_judged_too(*, streaming: bool) -> None:
+    async with RawAgent(_said) as server:
+        card = server.card(capabilities={"streaming": streaming})
+        card["supportedInterfaces"][0]["url"] = f"http://127.0.0.2:{server.port}/"
+        server.cards[CARD] = card
+        policy = Egress(denied=(ip_network("127.0.0.2/32"),))
+        async with _client(policy) as client:
+            failure = await failure_of(client, agent_at(server.url))
+
+        assert server.posts == []
+    assert failure.outcome is Outcome.FINAL
+    assert "the egress policy does not allow its address" in failure.cause
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_nobody_at_the_cards_address_is_told_the_same_way(*, streaming: bool) -> None:
+    async with RawAgent(_said) as gone:
+        nobody = gone.card(capabilities={"streaming": streaming})
+    async with RawAgent(_said) as server, _client(Egress()) as client:
+        server.cards[CARD] = nobody
+        failure = await failure_of(client, agent_at(server.url))
+
+    assert failure.outcome is Outcome.TRANSIENT
+    assert failure.cause == f"Agent 'reader' cannot be reached at {gone.url}: Connection refused"
