@@ -1,8 +1,8 @@
 """What the A2A client costs: calls/s of it, and of bare aiohttp and orjson, on the same agent.
 
 `python -m bench.client`: a process beside this one answers every message at once. Both ways send
-the same request, with the same headers, and take turns, so that whatever else the machine does
-hits both. The exit code is 1 when the client makes fewer than 1/1.3 of the bare calls.
+the same request, with the same headers, and take short turns, so that whatever else the machine
+does hits both. The exit code is 1 when the client makes fewer than 1/1.3 of the bare calls.
 """
 
 import argparse
@@ -197,8 +197,8 @@ async def _main(url: str, calls: int, rounds: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=3_000, help="in one round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=600, help="in one round")
+    parser.add_argument("--rounds", type=int, default=41, help="of each way")
     options = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
