@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo run up check test fuzz clients clean dev
+.PHONY: help demo run up check test fuzz interop clients clean dev
 
 PY := .venv/bin/python
 export INPUT KEEP LENGTH SEED
@@ -41,6 +41,10 @@ test: check ## `make check`, then all other tests
 fuzz: dev ## A long schemathesis run against the API (LENGTH=300 seconds; SEED=1 repeats that one)
 	@FUZZ_SECONDS="$${LENGTH:-300}" FUZZ_SEED="$${SEED:-$$(date +%s)}" \
 		$(PY) -m pytest -q -s tests/fuzz
+
+interop: dev ## Every behaviour with agents on every official SDK; prints the matrix, writes docs/interop.md
+	@scripts/test-machine
+	@$(PY) -m tests.interop
 
 clients: dev ## Generate, compile and try clients in Python, TypeScript, Java (needs Java, Maven, node)
 	@scripts/clients

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 from asyncpg import Pool
 
@@ -18,6 +18,7 @@ from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Ports
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
+from orchestrator.agents.push import Push, task_ids
 from orchestrator.api.deps import Check, Deps
 from orchestrator.domain.agent import Agent, Cancellation, TaskRef
 from orchestrator.domain.hint import Hint, HintKind
@@ -53,6 +54,7 @@ class Binding:
     journal: Journal
     creator: Creator
     client: A2AClient
+    push: Push | None
     sealer: Sealer
     definitions: Definitions
     metrics: Metrics
@@ -124,6 +126,10 @@ class Binding:
             lags=feed.lags,
             agents_changed=self.directory.forget,
             agent_health=self.client.health,
+            agent_view=self.client.view,
+            agent_probe=self.client.probe,
+            push_accepted=self._push_accepted,
+            pushed=self._pushed,
             wait_ended=watch.ended,
             feed_check=feed_check,
             draining=lambda: node.draining,
@@ -143,6 +149,13 @@ class Binding:
         value = json_text.loads(new.input)
         status = RunStatus.PENDING
         return Run(created.id, created.partition, definition, value, status, _FIRST_SEQ)
+
+    def _push_accepted(self, name: str, token: str | None, authorization: str | None) -> bool:
+        return self.push is not None and self.push.accepts(name, token, authorization)
+
+    def _pushed(self, body: Any) -> None:
+        for task_id in task_ids(body):
+            self.client.pushed(task_id)
 
     # -- the store, on a connection ---------------------------------------------------------------
 

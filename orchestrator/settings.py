@@ -6,6 +6,7 @@ A setting `x` is the variable `ORCHESTRATOR_X`, or the key `x` of the TOML file 
 
 import os
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from pydantic_settings import (
 )
 
 PREFIX = "ORCHESTRATOR_"
+_PORTS = 65_536
 
 
 class InvalidSettings(Exception):
@@ -132,6 +134,25 @@ class Settings(BaseSettings):
     agent_max_calls: int = Field(
         64, ge=1, le=10_000, description="Calls at a time to one agent, by this process."
     )
+    public_url: str | None = Field(
+        None,
+        description="URL under which agents reach this process, for push notifications; unset: they"
+        " are polled or listened to.",
+    )
+    egress_schemes: str = Field(
+        "http,https", description="Schemes of agents that may be called, comma-separated."
+    )
+    egress_ports: str = Field(
+        "", description="Ports of agents that may be called, comma-separated; empty: any."
+    )
+    egress_allow: str = Field(
+        "0.0.0.0/0,::/0", description="Networks (CIDR) that may be called, comma-separated."
+    )
+    egress_deny: str = Field(
+        "169.254.0.0/16,fd00:ec2::254/128",
+        description="Networks (CIDR) that are not called, also where they are allowed. The default"
+        " holds what clouds answer instances' credentials at; private networks are called.",
+    )
     max_waiters: int = Field(
         1_000, ge=0, le=100_000, description="Requests that may wait (?wait=) at a time."
     )
@@ -173,6 +194,37 @@ class Settings(BaseSettings):
                     "bootstrap_servers", "it has the form host:port[,host:port]"
                 )
         return servers
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_a_base(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+                raise ValueError("it has the form https://host[:port][/path]")
+        return url
+
+    @field_validator("egress_schemes")
+    @classmethod
+    def _names_schemes(cls, text: str) -> str:
+        schemes = listed(text)
+        if not schemes or not set(schemes) <= {"http", "https"}:
+            raise ValueError("it holds http or https, or both")
+        return text
+
+    @field_validator("egress_ports")
+    @classmethod
+    def _names_ports(cls, text: str) -> str:
+        if not all(port.isdigit() and 0 < int(port) < _PORTS for port in listed(text)):
+            raise ValueError("it has the form 443,8443")
+        return text
+
+    @field_validator("egress_allow", "egress_deny")
+    @classmethod
+    def _names_networks(cls, text: str) -> str:
+        for network in listed(text):
+            ip_network(network)  # its error says what is wrong
+        return text
 
     @model_validator(mode="after")
     def _kafka_login_is_whole(self) -> Self:
@@ -218,6 +270,11 @@ class Settings(BaseSettings):
         if os.name == "posix" and os.geteuid() == 0:
             return Path("/var/lib/orchestrator")
         return user_data_path("orchestrator", appauthor=False)
+
+
+def listed(text: str) -> list[str]:
+    """Return the items of a comma-separated setting."""
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def load() -> Settings:

@@ -27,6 +27,7 @@ EXAMPLES = {  # for settings that are unset by default
     "data_dir": "/var/lib/orchestrator",
     "secret_keys": "<new key>,<old key>",
     "pg_bin": "/usr/lib/postgresql/15/bin",
+    "public_url": "https://orchestrator.example.com",
     "retention_days": 90,
 }
 

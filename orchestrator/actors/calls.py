@@ -1,35 +1,56 @@
 """What an actor says to an agent: the message of an attempt, or the answer to a question."""
 
 from orchestrator import json_text
-from orchestrator.domain.agent import Call
+from orchestrator.domain import run as runs
+from orchestrator.domain.agent import Call, ContextScope
 from orchestrator.domain.messages import CallAgent, SendAnswer
-from orchestrator.domain.run import Run, external_id, message_id
+from orchestrator.domain.run import Run, StepPath, external_id, message_id
 
 
-def call_of(run: Run, effect: CallAgent, given: str) -> Call:
-    """Return the call that an attempt makes; `given` is the step's input as JSON text."""
-    run_id = external_id(run.id)
+def call_of(run: Run, effect: CallAgent, given: str, *, maybe_sent: bool) -> Call:
+    """Return the call that an attempt makes; `given` is the step's input as JSON text.
+
+    Raises `MissingReference`.
+    """
+    path = effect.path
+    definition = runs.definition_of(run, path)
     return Call(
-        run=run_id,
-        step=run.definition.steps[effect.path].id,
+        run=external_id(run.id),
+        step=definition.id,
         attempt=effect.attempt,
-        message_id=message_id(run.id, effect.path, effect.message_no),
+        message_id=message_id(run.id, path, effect.message_no),
         input=given,
-        context_id=run_id,
+        context_id=_context(run, path, definition.context),
+        input_as=definition.input_as,
+        prompt=runs.step_prompt(run, path),
+        skill=definition.skill,
+        maybe_sent=maybe_sent,
     )
 
 
 def answer_of(run: Run, effect: SendAnswer) -> Call:
     """Return the call that brings a task the answer to its question."""
-    run_id = external_id(run.id)
-    answer = run.steps[effect.path].answer
+    path = effect.path
+    definition = runs.definition_of(run, path)
+    answer = run.steps[path].answer
     return Call(
-        run=run_id,
-        step=run.definition.steps[effect.path].id,
+        run=external_id(run.id),
+        step=definition.id,
         attempt=effect.attempt,
-        message_id=message_id(run.id, effect.path, effect.message_no),
+        message_id=message_id(run.id, path, effect.message_no),
         input=json_text.dumps(answer["input_data"]) if "input_data" in answer else None,
-        context_id=effect.task.context_id or run_id,
+        context_id=effect.task.context_id or _context(run, path, definition.context),
         text=answer.get("text"),
         task_id=effect.task.task_id,
+        input_as=definition.input_as,
     )
+
+
+def _context(run: Run, path: StepPath, scope: ContextScope) -> str | None:
+    match scope:
+        case ContextScope.RUN:
+            return external_id(run.id)
+        case ContextScope.STEP:
+            return f"{external_id(run.id)}.{path}"
+        case ContextScope.NONE:
+            return None

@@ -7,19 +7,25 @@ outside tells an actor one thing only: your rows moved. It then ends and is rebu
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias, TypeVar
 
 from orchestrator import json_text
-from orchestrator.actors.calls import answer_of, call_of
+from orchestrator.actors import calls
 from orchestrator.actors.observing import observe
 from orchestrator.actors.ports import Limits, Ports
 from orchestrator.domain import machine
-from orchestrator.domain.agent import Agent, Asked, Failure, Outcome, Output, TaskRef
-from orchestrator.domain.errors import CallFailed, Misconfigured, Poisoned, Unavailable
+from orchestrator.domain.agent import Agent, Asked, Call, Failure, Outcome, Output, TaskRef
+from orchestrator.domain.errors import (
+    CallFailed,
+    Misconfigured,
+    MissingReference,
+    Poisoned,
+    Unavailable,
+)
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.messages import (
     BackoffOver,
@@ -110,6 +116,7 @@ class RunActor:
         self._metrics = metrics
         self._draining = draining
         self._inputs: dict[StepPath, str] = {}
+        self._sent: dict[StepPath, int] = {}  # the number of the last message that left
         self._answer: Output | None = None
         self._deadlines: dict[StepPath, float] = {}
         now = time.monotonic()
@@ -167,8 +174,9 @@ class RunActor:
             return
         after = machine.replay(self.run, decision.events)
         texts = tuple(self._text(event) for event in decision.events)
+        artifacts = self._artifacts(decision.events)
         self.phase = Phase.WRITING
-        await self._ports.write(Entry(self.run, decision, after, texts), self.term)
+        await self._ports.write(Entry(self.run, decision, after, texts, artifacts), self.term)
         self.phase = Phase.DETACHED
         self.run = after
         for event in decision.events:
@@ -190,6 +198,14 @@ class RunActor:
             case _:
                 return None
 
+    def _artifacts(self, events: Sequence[Event]) -> dict[StepPath, str]:
+        """Return what the agent sent, for a step that is completed by its answer."""
+        answer = self._answer
+        if answer is None or answer.artifacts is None:
+            return {}
+        done = (e for e in events if isinstance(e, StepCompleted))
+        return {e.path: answer.artifacts for e in done if e.output is answer.value}
+
     def _observe(self, event: Event) -> None:
         observe(self.run.id, event, self._metrics)
         match event:
@@ -197,6 +213,7 @@ class RunActor:
                 self._deadlines[path] = time.monotonic() + timeout.total_seconds()
             case StepCompleted(path=path):
                 self._inputs.pop(path, None)
+                self._sent.pop(path, None)
             case _:
                 pass
 
@@ -260,6 +277,9 @@ class RunActor:
         started = time.perf_counter()
         try:
             answer = await self._ask(agent, effect)
+        except MissingReference as missing:  # in the prompt; nothing has left
+            failure = Failure(missing.message, Outcome.FINAL)
+            return FailAttempt(path, attempt, failure, RetryPolicy(), 0.0)
         except CallFailed as failed:
             self._metrics.call(failed.failure.outcome.value, time.perf_counter() - started)
             return FailAttempt(path, attempt, failed.failure, agent.retry, random.random())  # noqa: S311 - jitter
@@ -292,20 +312,24 @@ class RunActor:
 
     async def _ask(self, agent: Agent, effect: _Talk) -> Output | TaskRef | Asked | None:
         match effect:
-            case CallAgent(path=path):
-                return await self._ports.send(agent, call_of(self.run, effect, self._input(path)))
+            case CallAgent():
+                return await self._ports.send(agent, self._call(effect))
             case SendAnswer(task=task):
-                return await self._ports.answer(agent, answer_of(self.run, effect), task)
+                return await self._ports.answer(agent, calls.answer_of(self.run, effect), task)
             case FollowTask(task=task):
                 return await self._ports.follow(agent, task)
             case LookAtTask(task=task):
                 return await self._ports.look(agent, task)
 
-    def _input(self, path: StepPath) -> str:
-        text = self._inputs.get(path)
+    def _call(self, effect: CallAgent) -> Call:
+        path = effect.path
+        text, last = self._inputs.get(path), self._sent.get(path)
+        # New is a message whose number rose, or whose step began, before the eyes of this actor.
+        new = effect.message_no > last if last is not None else effect.attempt == 1 and text
         if text is None:  # recovered from the rows
             text = self._inputs[path] = json_text.dumps(self.run.steps[path].input)
-        return text
+        self._sent[path] = effect.message_no
+        return calls.call_of(self.run, effect, text, maybe_sent=not new)
 
     async def _learn_if_doomed(self, path: StepPath, task: TaskRef) -> None:
         """Note the task of a call that was cancelled meanwhile, so that the agent hears of it."""

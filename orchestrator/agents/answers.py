@@ -1,4 +1,4 @@
-"""Reads what agents answer: the JSON-RPC envelope, then a Message or a Task of any version.
+"""Reads what agents answer: the envelope, if any, then a Message or a Task of any version.
 
 Tolerant on purpose, as agents differ: unknown fields are ignored, results may be wrapped or bare,
 with `kind` or without, states upper or lower case.
@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from orchestrator import json_text
 from orchestrator.agents import failures
@@ -23,6 +24,7 @@ TERMINAL = frozenset({"completed", "failed", "canceled", "rejected"})
 INTERRUPTED = frozenset({"input-required", "auth-required"})
 
 _STATE_PREFIX = "TASK_STATE_"
+_NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +44,52 @@ class Task:
     body: Mapping[str, Any]
 
 
-def read(answer: Answer, request_id: str, credentials: Credentials) -> Message | Task:
-    """Return what the agent answered; raise `Fault` for an error or for nonsense."""
-    result = credentials.scrub_value(_result(answer, request_id), answer.body)
-    if not isinstance(result, dict):
-        raise malformed("answered a result that is no object")
-    for name, kind in (("task", _task), ("message", _message)):
-        if isinstance(wrapped := result.get(name), dict):
+def read(answer: Answer, request_id: str | None, credentials: Credentials) -> Message | Task:
+    """Return what the agent answered; raise `Fault` for an error or for nonsense.
+
+    `request_id` is that of the JSON-RPC request; None: the answer comes without an envelope.
+    """
+    return understood(result(answer, request_id, credentials))
+
+
+def result(answer: Answer, request_id: str | None, credentials: Credentials) -> dict[str, Any]:
+    """Return the answer's result as an object; raise `Fault` for an error or for nonsense."""
+    return _object(credentials.scrub_value(_result(answer, request_id), answer.body))
+
+
+def event(data: bytes, request_id: str | None, credentials: Credentials) -> dict[str, Any]:
+    """Return one event of a stream, like `result`."""
+    try:
+        value = json_text.loads(data)
+    except ValueError as why:
+        raise malformed(f"sent an event that is not JSON: {why}") from None
+    members = value if isinstance(value, dict) else {}
+    if isinstance(error := members.get("error"), dict):
+        raise failures.of_error(error, 200, _NO_HEADERS)
+    if request_id is not None and "result" in members:
+        value = members["result"]
+    return _object(credentials.scrub_value(value, data))
+
+
+def understood(value: dict[str, Any]) -> Message | Task:
+    """Return the message or the task that a result is."""
+    for name, kind in (("task", task_of), ("message", _message)):
+        if isinstance(wrapped := value.get(name), dict):
             return kind(wrapped)
-    if isinstance(result.get("status"), dict):
-        return _task(result)
-    if "parts" in result:
-        return _message(result)
+    if isinstance(value.get("status"), dict):
+        return task_of(value)
+    if "parts" in value:
+        return _message(value)
     raise malformed("answered a result that is neither a message nor a task")
 
 
-def _result(answer: Answer, request_id: str) -> Any:
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise malformed("answered a result that is no object")
+    return value
+
+
+def _result(answer: Answer, request_id: str | None) -> Any:
     succeeded = answer.status in failures.SUCCESS
     if answer.status in failures.REDIRECT:
         raise failures.of_status(answer.status, answer.headers, "")
@@ -72,6 +104,8 @@ def _result(answer: Answer, request_id: str) -> Any:
         raise failures.of_error(error, answer.status, answer.headers)
     if not succeeded:
         raise failures.of_status(answer.status, answer.headers, _excerpt(answer))
+    if request_id is None:
+        return body
     if "result" not in members:
         raise malformed("answered JSON that holds neither a result nor an error")
     if members.get("id") != request_id:
@@ -100,16 +134,18 @@ def _message(body: dict[str, Any]) -> Message:
     return Message(body)
 
 
-def _task(body: dict[str, Any]) -> Task:
+def task_of(body: Mapping[str, Any]) -> Task:
+    """Read a task; raise `Fault` for one without a status."""
     status = body.get("status")
     if not isinstance(status, dict):
         raise malformed("answered a task without a status")
     return Task(
-        _name(body.get("id")), _name(body.get("contextId")), _state(status.get("state")), body
+        name(body.get("id")), name(body.get("contextId")), _state(status.get("state")), body
     )
 
 
-def _name(value: Any) -> str | None:
+def name(value: Any) -> str | None:
+    """Return an id as it may be used; None for what is none."""
     return value if isinstance(value, str) and value else None
 
 

@@ -36,6 +36,7 @@ class _Memory:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     endpoint: Endpoint | None = None
+    card: dict[str, object] | None = None
     until: float = 0.0
     etag: str | None = None
     found_at: URL | None = None
@@ -66,25 +67,39 @@ class Cards:
                 memory.fault, memory.fault_at = fault, self._now()
                 raise
 
+    def known(self, agent: Agent) -> Endpoint | None:
+        """Return the endpoint if nobody has to be asked for it."""
+        memory = self._memory(agent)
+        return memory.endpoint if self._now() < memory.until else None
+
     def forget(self, agent: Agent, endpoint: Endpoint) -> None:
         """Look anew at the next call, unless somebody has already found another endpoint."""
         memory = self._memory(agent)
         if memory.endpoint is endpoint:
-            memory.endpoint = memory.etag = None
+            memory.endpoint = memory.etag = memory.card = None
 
     async def reachable(self, agent: Agent, credentials: Credentials) -> bool:
         """Whether the agent shows a card now."""
         try:
-            for url in card.urls(card.base(agent.url)):
-                answer = await self._get(agent, credentials, url)
-                if answer.status in failures.SUCCESS and _parsed(answer) is not None:
-                    return True
+            _, found = await self.shown(agent, credentials)
         except Fault:
             return False
-        return False
+        return found is not None
+
+    async def shown(
+        self, agent: Agent, credentials: Credentials
+    ) -> tuple[URL | None, dict[str, object] | None]:
+        """Return the card as it is now, and where it is; None without one; raise `Fault`."""
+        for url in card.urls(card.base(agent.url), agent.options.card_path):
+            answer = await self._get(agent, credentials, url)
+            if answer.status in failures.SUCCESS and (found := _parsed(answer)) is not None:
+                return url, found
+        return None, None
 
     def _memory(self, agent: Agent) -> _Memory:
-        key = (agent.id, agent.url)
+        wanted = agent.options
+        fixed = (wanted.protocol, wanted.interface_url, wanted.card_path)
+        key = (agent.id, agent.url, fixed)
         memory = self._memories.get(key)
         if memory is None:
             memory = self._memories[key] = _Memory()
@@ -95,13 +110,31 @@ class Cards:
         return memory
 
     async def _look(self, agent: Agent, credentials: Credentials, memory: _Memory) -> Endpoint:
+        """Read the card; where the operator said where to call, it may also be missing."""
+        try:
+            found, headers = await self._find(agent, credentials, memory)
+        except Fault:
+            if agent.options.interface_url is None:
+                raise
+            found, headers = None, None
         base = card.base(agent.url)
-        for url in card.urls(base):
+        if found is None:
+            memory.endpoint, memory.etag = card.without_card(base, agent.options), None
+        else:
+            memory.endpoint = card.endpoint(found, base, agent.options)
+        memory.card = found
+        memory.until = self._now() + (_DEFAULT_S if headers is None else _lifetime(headers))
+        return memory.endpoint
+
+    async def _find(
+        self, agent: Agent, credentials: Credentials, memory: _Memory
+    ) -> tuple[dict[str, object] | None, CIMultiDictProxy[str] | None]:
+        """Return the card and the head that it came with; None: the agent shows none."""
+        for url in card.urls(card.base(agent.url), agent.options.card_path):
             etag = memory.etag if url == memory.found_at else None
             answer = await self._get(agent, credentials, url, etag)
-            if answer.status == _NOT_MODIFIED and etag and memory.endpoint is not None:
-                memory.until = self._now() + _lifetime(answer.headers)
-                return memory.endpoint
+            if answer.status == _NOT_MODIFIED and etag and memory.card is not None:
+                return memory.card, answer.headers
             if answer.status in _ABSENT:
                 continue
             if answer.status not in failures.SUCCESS:
@@ -110,19 +143,15 @@ class Cards:
                 raise fault
             found = _parsed(answer)
             if found is not None:
-                memory.endpoint = card.endpoint(found, base)
-                memory.etag = answer.headers.get(hdrs.ETAG)
-                memory.found_at = url
-                memory.until = self._now() + _lifetime(answer.headers)
-                return memory.endpoint
-        memory.endpoint, memory.etag = card.without_card(base), None
-        memory.until = self._now() + _DEFAULT_S
-        return memory.endpoint
+                memory.etag, memory.found_at = answer.headers.get(hdrs.ETAG), url
+                return found, answer.headers
+        return None, None
 
     async def _get(
         self, agent: Agent, credentials: Credentials, url: URL, etag: str | None = None
     ) -> Answer:
-        headers = CIMultiDict(credentials.headers)
+        headers = CIMultiDict(agent.options.headers)
+        headers.update(credentials.headers)
         headers[hdrs.ACCEPT] = "application/json"
         headers[hdrs.ACCEPT_ENCODING] = "identity"
         headers["A2A-Version"] = "1.0"

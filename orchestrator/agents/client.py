@@ -6,45 +6,71 @@ go to the agent's own origin only, and stand in no error and no output.
 """
 
 import asyncio
-import hashlib
-import re
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
-from urllib.parse import quote
-from uuid import UUID
+from typing import Any, Self
 
-from orchestrator.agents import asking, auth, failures, health, tasks
+from orchestrator.agents import auth, failures, following, health, tasks, view
 from orchestrator.agents.answers import TERMINAL, Message, Task
 from orchestrator.agents.asking import Asking, Question
 from orchestrator.agents.auth import Credentials
 from orchestrator.agents.cards import Cards
+from orchestrator.agents.courtesy import Courtesy
+from orchestrator.agents.dialect import Form, PushTarget
+from orchestrator.agents.egress import Egress
 from orchestrator.agents.exchange import Exchange
 from orchestrator.agents.failures import Fault, malformed
-from orchestrator.agents.gate import Gate
+from orchestrator.agents.following import Follower
+from orchestrator.agents.gate import Gate, Streams
 from orchestrator.agents.health import Health
+from orchestrator.agents.listening import Listener
+from orchestrator.agents.probe import Prober
+from orchestrator.agents.reach import Reach
+from orchestrator.agents.sending import Sender
+from orchestrator.agents.stream_exchange import StreamExchange
+from orchestrator.agents.streams import Keep, Listening
 from orchestrator.agents.tasks import Interrupted, Rhythm
+from orchestrator.agents.wakes import Wakes
 from orchestrator.domain.agent import Agent, Asked, Call, Cancellation, Outcome, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
 
 _CANCEL_S = 10.0
 _BESIDE_THE_GATE = 64  # connections for cancels and health checks, which never queue for a place
-# An agent that takes no contexts of ours; "context length", a model's complaint, is another thing.
-_ABOUT_CONTEXT = re.compile(r"context(?!.{0,2}(?:length|window|size|limit))", re.IGNORECASE)
 
 
 class A2AClient:
-    """An async context manager; `max_calls` bounds the exchanges with one agent at a time."""
+    """An async context manager; `max_calls` bounds the exchanges with one agent at a time.
+
+    `target` tells the place for push notifications about a call; None: there is none.
+    """
 
     def __init__(
-        self, *, max_answer_bytes: int, max_calls: int, max_connections: int = 1_000
+        self,
+        *,
+        max_answer_bytes: int,
+        max_calls: int,
+        max_connections: int = 1_000,
+        egress: Egress | None = None,
+        target: Callable[[Call], PushTarget] | None = None,
     ) -> None:
-        self._exchange = Exchange(max_connections + _BESIDE_THE_GATE)
+        listened = max(1, max_connections // 4)  # beyond it is polled, which needs no connection
+        policy = egress if egress is not None else Egress()
+        self._exchange = Exchange(max_connections + _BESIDE_THE_GATE, policy)
+        self._streams = StreamExchange(listened, policy)
         self._cards = Cards(self._exchange)
-        self._asking = Asking(self._exchange, self._cards, max_answer_bytes)
-        self._gate = Gate(max_calls, max_connections)
+        self._asking = Asking(self._exchange, self._streams, self._cards, max_answer_bytes)
+        listener = Listener(self._asking, Streams(max_calls, listened))
+        self._courtesy = Courtesy()
+        reach = Reach(self._asking, listener, Gate(max_calls, max_connections), self._courtesy)
+        self._wakes = Wakes()
+        self._sender = Sender(reach, target)
+        self._follower = Follower(reach, self._wakes)
+        self._prober = Prober(reach, self._sender, self._follower)
+        self._keep = Keep()
 
     async def __aenter__(self) -> Self:
         await self._exchange.__aenter__()
+        await self._streams.__aenter__()
         return self
 
     async def __aexit__(
@@ -53,22 +79,23 @@ class A2AClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._keep.close()
+        await self._streams.__aexit__(kind, error, trace)
         await self._exchange.__aexit__(kind, error, trace)
+
+    def share_with_others(self, share: Callable[[], float]) -> None:
+        """Keep agents' limits together with other processes: `share` is our part of the work."""
+        self._courtesy.share = share
 
     async def send(self, agent: Agent, call: Call) -> Output | TaskRef | Asked:
         """Send the message; return the result, the task that the agent works on, or its question.
 
+        Where nobody knows whether the message arrived, now or before, its task is looked for first
+        (1.0 agents can tell). A task is to be followed next, or its stream ends after some seconds.
         Raises `CallFailed`.
         """
         credentials = _credentials(agent)
-        try:
-            async with self._gate.place(agent.id):
-                answer = await self._send(agent, credentials, call)
-            return _answered(answer)
-        except Interrupted as waits:
-            return waits.asked
-        except Fault as fault:
-            raise CallFailed(failures.failure(agent, credentials, fault)) from None
+        return await self._talk(agent, credentials, call, None)
 
     async def answer(self, agent: Agent, call: Call, task: TaskRef) -> Output | TaskRef | Asked:
         """Send the answer to a task's question, like `send`.
@@ -78,16 +105,14 @@ class A2AClient:
         """
         credentials = _credentials(agent)
         try:
-            stands = await self._news(agent, credentials, task)
+            stands = await self._follower.news(agent, credentials, task)
             if not tasks.is_same_question(stands, task.asked):
                 return _answered(stands, task)
-            async with self._gate.place(agent.id):
-                message = _message(call, with_context=True)
-                return _answered(await self._asking.ask(agent, credentials, message), task)
         except Interrupted as waits:
             return waits.asked
         except Fault as fault:
             raise CallFailed(failures.failure(agent, credentials, fault)) from None
+        return await self._talk(agent, credentials, call, task)
 
     async def look(self, agent: Agent, task: TaskRef) -> Output | TaskRef | Asked | None:
         """Ask once for a task that waits; None: it still does, or the agent gives no news.
@@ -96,7 +121,7 @@ class A2AClient:
         """
         credentials = _credentials(agent)
         try:
-            stands = await self._poll(agent, credentials, task, Rhythm())
+            stands = await self._follower.poll(agent, credentials, task, Rhythm())
             if stands is None or tasks.is_same_question(stands, task.asked):
                 return None
             return _answered(stands, task)
@@ -106,26 +131,33 @@ class A2AClient:
             raise CallFailed(failures.failure(agent, credentials, fault)) from None
 
     async def follow(self, agent: Agent, task: TaskRef) -> Output | Asked:
-        """Ask for the task until it has ended or asks something new, however long that takes.
+        """Follow the task until it has ended or asks something new, however long that takes.
 
         A poll that fails is repeated: the task goes on without us. Raises `CallFailed`; with an
         unknown outcome when the agent stays away (`tasks.POLL_ERRORS` polls in a row).
         """
-        credentials = _credentials(agent)
-        rhythm = Rhythm()
+        kept = self._keep.take((agent.id, task.task_id))
+        stream, done = (None, self._courtesy.resume(agent)) if kept is None else kept
         try:
-            while True:
-                await asyncio.sleep(rhythm.next_wait())
-                answer = await self._poll(agent, credentials, task, rhythm)
-                if answer is None:
-                    continue
-                done = tasks.result(answer, task.asked)
-                if done is not None:
-                    return done
-        except Interrupted as waits:
-            return waits.asked
-        except Fault as fault:
-            raise CallFailed(failures.failure(agent, credentials, fault)) from None
+            credentials = _credentials(agent)
+            try:
+                if stream is not None:
+                    answer = await self._follower.heard(stream)
+                    if answer is not None:
+                        output = tasks.result(answer, task.asked)
+                        if output is not None:
+                            return output
+                elif kept is None:
+                    await self._follower.catch_up(agent, credentials, task)
+                return await self._follower.asked(agent, credentials, task)
+            except Interrupted as waits:
+                return waits.asked
+            except Fault as fault:
+                raise CallFailed(failures.failure(agent, credentials, fault)) from None
+        finally:
+            if stream is not None:
+                stream.close()
+            done()
 
     async def cancel(self, agent: Agent, task: TaskRef) -> Cancellation:
         """Ask the agent to cancel the task, in at most ten seconds; return what came of it."""
@@ -142,52 +174,48 @@ class A2AClient:
         """Return how the agent is; never raises for what the agent does."""
         return await health.check(agent, self._exchange, self._cards)
 
+    async def view(self, agent: Agent) -> dict[str, Any]:
+        """Return the card as it is understood; never raises for what the agent does."""
+        return await view.look(agent, self._cards)
+
+    async def probe(self, agent: Agent, given: str) -> dict[str, Any]:
+        """Try what the agent really does with this input (JSON); never raises for what it does."""
+        return (await self._prober.probe(agent, given, self.cancel)).shown()
+
+    def pushed(self, task_id: str) -> bool:
+        """Look at the task now: there is news of it; return whether it is followed here."""
+        return self._wakes.wake(task_id)
+
     # -- exchanges --------------------------------------------------------------------------------
 
-    async def _send(self, agent: Agent, credentials: Credentials, call: Call) -> Message | Task:
+    async def _talk(
+        self, agent: Agent, credentials: Credentials, call: Call, task: TaskRef | None
+    ) -> Output | TaskRef | Asked:
+        """Send a message, to `task` or to nobody yet, and say what came of it."""
+        done = await self._courtesy.begin(agent)
+        stream: Listening | None = None
+        kept = False
         try:
-            return await self._asking.ask(agent, credentials, _message(call, with_context=True))
+            sent = await self._sender.send(agent, credentials, call)
+            if isinstance(sent, TaskRef):
+                outcome: Output | TaskRef = sent
+            else:
+                answer, stream = sent
+                outcome = _answered(answer, task)
+            if isinstance(outcome, TaskRef):
+                self._keep.put((agent.id, outcome.task_id), stream, done)
+                kept = True
+        except Interrupted as waits:
+            return waits.asked
         except Fault as fault:
-            # A definite refusal that names the context: the agent wants to make its own.
-            refused = fault.code is not None and fault.outcome is Outcome.FINAL
-            if not (refused and _ABOUT_CONTEXT.search(fault.said)):
-                raise
-        return await self._asking.ask(agent, credentials, _message(call, with_context=False))
-
-    async def _poll(
-        self, agent: Agent, credentials: Credentials, task: TaskRef, rhythm: Rhythm
-    ) -> Message | Task | None:
-        """Ask once how the task stands; None: it could not be told, ask again."""
-        try:
-            async with self._gate.place(agent.id):
-                answer = await self._asking.ask(agent, credentials, _get(task.task_id))
-        except Fault as fault:
-            if fault.code == failures.TASK_NOT_FOUND:
-                lost = f"no longer knows the task {task.task_id}: {fault.said}"
-                raise Fault(lost, Outcome.TRANSIENT) from None
-            rhythm.failed(fault)
-            if fault.outcome is Outcome.FINAL:
-                raise
-            if rhythm.errors >= tasks.POLL_ERRORS:
-                raise _gave_no_news(fault, rhythm.errors) from None
-            return None
-        rhythm.answered()
-        if isinstance(answer, Task) and answer.id not in (None, task.task_id):
-            raise malformed(f"answered the task {answer.id} when asked for {task.task_id}")
-        return answer
-
-    async def _news(self, agent: Agent, credentials: Credentials, task: TaskRef) -> Message | Task:
-        """Ask how a task that is to be answered stands, until it can be told."""
-        rhythm = Rhythm()
-        try:
-            while True:
-                if (answer := await self._poll(agent, credentials, task, rhythm)) is not None:
-                    return answer
-                await asyncio.sleep(rhythm.next_wait())
-        except Fault as fault:
-            if fault.outcome is not Outcome.TRANSIENT:
-                raise
-            raise Fault(fault.said, Outcome.FINAL) from None  # lost: nobody is left to be answered
+            raise CallFailed(failures.failure(agent, credentials, fault)) from None
+        else:
+            return outcome
+        finally:
+            if not kept:
+                done()
+                if stream is not None:
+                    stream.close()
 
     async def _cancelled(
         self, agent: Agent, credentials: Credentials, task: TaskRef
@@ -199,7 +227,7 @@ class A2AClient:
             if fault.code != failures.TASK_NOT_CANCELABLE:
                 raise
             # It has ended, perhaps because we have asked before; or its agent does not cancel it.
-            answer = await self._asking.ask(agent, credentials, _get(task.task_id))
+            answer = await self._asking.ask(agent, credentials, following.get(task.task_id))
             if isinstance(answer, Task) and answer.state not in TERMINAL:
                 return Cancellation.UNSUPPORTED
         if isinstance(answer, Task) and answer.state == "canceled":
@@ -232,13 +260,6 @@ def _answered(answer: Message | Task, task: TaskRef | None = None) -> Output | T
     return TaskRef(answer.id, answer.context_id or known.context_id, known.asked)
 
 
-def _gave_no_news(fault: Fault, polls: int) -> Fault:
-    return Fault(
-        f"gave no news of its task in {polls} polls in a row; the last one: {fault.said}",
-        Outcome.UNKNOWN,
-    )
-
-
 def _not_cancelled(fault: Fault) -> Cancellation:
     match fault.code:
         case failures.TASK_NOT_FOUND:
@@ -249,38 +270,5 @@ def _not_cancelled(fault: Fault) -> Cancellation:
             return Cancellation.UNREACHABLE
 
 
-def _message(call: Call, *, with_context: bool) -> Question:
-    return Question(
-        call.message_id,
-        lambda there: there.dialect.send(call, asking.form(there, with_context=with_context)),
-        {"Idempotency-Key": _header(call.message_id), "traceparent": _traceparent(call)},
-    )
-
-
-def _get(task_id: str) -> Question:
-    return Question(task_id, lambda there: there.dialect.get(task_id, asking.form(there)))
-
-
 def _cancel(task_id: str) -> Question:
-    return Question(task_id, lambda there: there.dialect.cancel(task_id, asking.form(there)))
-
-
-def _header(text: str) -> str:
-    """Return `text` as a header may carry it; step ids may hold anything."""
-    return text if text.isascii() and text.isprintable() else quote(text)
-
-
-def _traceparent(call: Call) -> str:
-    """Return the W3C trace context: one trace a run, one span an attempt, the same every time."""
-    digest = hashlib.blake2b(f"{call.message_id}/{call.attempt}".encode(), digest_size=8)
-    return f"00-{_trace_id(call.run)}-{digest.hexdigest()}-01"
-
-
-def _trace_id(run: str) -> str:
-    try:
-        trace_id = UUID(run.removeprefix("run-")).hex
-    except ValueError:
-        trace_id = ""
-    if not trace_id.strip("0"):  # all zeros would be an invalid trace
-        return hashlib.blake2b(run.encode(), digest_size=16).hexdigest()
-    return trace_id
+    return Question(task_id, lambda there: there.dialect.cancel(task_id, Form(there.tenant)))

@@ -1,8 +1,11 @@
 """One HTTP exchange with an agent; nothing else in this package touches the network.
 
-It promises: no redirect is followed, no cookie kept, no proxy or netrc of the environment used; the
-answer is bounded in bytes (also after decompression) and in time, from the first name lookup to the
-last byte; and whoever fails knows whether the request may have reached the agent.
+It promises: no redirect is followed, no cookie kept, no proxy or netrc of the environment used, no
+address called that the egress policy forbids; the answer is bounded in bytes (also after
+decompression) and in time, from the first name lookup to the last byte; and whoever fails knows
+whether the request may have reached the agent.
+
+Whole answers come over the lean transport, streams by aiohttp (`stream_exchange`).
 """
 
 import asyncio
@@ -18,6 +21,8 @@ from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from orchestrator.agents import egress
+from orchestrator.agents.egress import Denied, Egress
 from orchestrator.agents.failures import Fault, TimedOut, malformed
 from orchestrator.agents.transport import (
     Lost,
@@ -56,8 +61,11 @@ class Answer:
 class Exchange:
     """An async context manager; `max_connections` bounds what is open at a time."""
 
-    def __init__(self, max_connections: int) -> None:
-        self._transport = Transport(keep=max_connections, keep_s=_KEEPALIVE_S)
+    def __init__(self, max_connections: int, policy: Egress | None = None) -> None:
+        self._egress = policy if policy is not None else Egress()
+        self._transport = Transport(
+            keep=max_connections, keep_s=_KEEPALIVE_S, sockets=self._egress.socket_to
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,6 +80,7 @@ class Exchange:
 
     async def __call__(self, request: Request) -> Answer:
         """Make the exchange; raise `Fault` when there is no whole answer."""
+        self._egress.check(request.url)
         sending = Sending()
         limit = asyncio.timeout(request.seconds)
         try:
@@ -127,15 +136,19 @@ def _too_large(max_bytes: int) -> Fault:
     return malformed(f"answered more than {max_bytes} bytes")
 
 
-def _fault(error: Exception, request: Request, sending: Sending) -> Fault:
+def _fault(  # noqa: PLR0911 - one case a line
+    error: Exception, request: Request, sending: Sending
+) -> Fault:
     """Say what an error means, and whether the agent may have the request."""
-    origin = _origin(request.url)
+    place = origin(request.url)
     match error:
         case NotConnected(__cause__=ssl.SSLCertVerificationError() as invalid):
-            why = invalid.verify_message or "it does not verify"
-            return Fault(f"has an invalid TLS certificate at {origin}: {why}", Outcome.FINAL)
+            verdict = invalid.verify_message or "it does not verify"
+            return Fault(f"has an invalid TLS certificate at {place}: {verdict}", Outcome.FINAL)
+        case NotConnected(__cause__=Denied() as denied):
+            return egress.refused(str(denied))
         case NotConnected(__cause__=OSError() as reason):
-            said = f"cannot be reached at {origin}: {_reason(reason)}"
+            said = f"cannot be reached at {place}: {why(reason)}"
             return Fault(said, Outcome.TRANSIENT, unreached=True)
         case NotHttp():
             return malformed(f"answered something that is not HTTP: {error}")
@@ -146,10 +159,10 @@ def _fault(error: Exception, request: Request, sending: Sending) -> Fault:
             said = f"did not answer: connection lost {when}"
             return Fault(said, _outcome(request, sending), unreached=True)
         case _:
-            return Fault(f"has a url that cannot be called: {origin}", Outcome.FINAL)
+            return Fault(f"has a url that cannot be called: {place}", Outcome.FINAL)
 
 
-def _reason(error: OSError) -> str:
+def why(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS handshake failed ({error.reason or error.strerror or 'no reason given'})"
     if isinstance(error, socket.gaierror):
@@ -159,7 +172,7 @@ def _reason(error: OSError) -> str:
     return str(error) or type(error).__name__
 
 
-def _origin(url: URL) -> str:
+def origin(url: URL) -> str:
     """Return the part of a url that may be shown: no user, password, path or query."""
     try:
         return str(url.origin())

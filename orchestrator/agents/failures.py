@@ -26,6 +26,18 @@ VERSION_NOT_SUPPORTED = -32009
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 
+_REASONS = {
+    "TASK_NOT_FOUND": TASK_NOT_FOUND,
+    "TASK_NOT_CANCELABLE": TASK_NOT_CANCELABLE,
+    "PUSH_NOTIFICATION_NOT_SUPPORTED": -32003,
+    "UNSUPPORTED_OPERATION": UNSUPPORTED_OPERATION,
+    "CONTENT_TYPE_NOT_SUPPORTED": -32005,
+    "INVALID_AGENT_RESPONSE": INVALID_AGENT_RESPONSE,
+    "EXTENDED_AGENT_CARD_NOT_CONFIGURED": -32007,
+    "EXTENSION_SUPPORT_REQUIRED": -32008,
+    "VERSION_NOT_SUPPORTED": VERSION_NOT_SUPPORTED,
+}
+
 SUCCESS = range(200, 300)
 REDIRECT = range(300, 400)
 CLIENT_ERROR = range(400, 500)
@@ -106,7 +118,7 @@ def of_status(status: int, headers: CIMultiDictProxy[str], excerpt: str) -> Faul
 
 def of_error(error: dict[str, Any], status: int, headers: CIMultiDictProxy[str]) -> Fault:
     """Return the fault of a JSON-RPC error object; its own message stands in the sentence."""
-    code = _code(error.get("code"))
+    code = _reason(error) or _code(error.get("code"))
     said = error.get("message")
     text = said if isinstance(said, str) and said else "no message"
     data = error.get("data")
@@ -122,6 +134,15 @@ def of_error(error: dict[str, Any], status: int, headers: CIMultiDictProxy[str])
         code=code,
         status=None if status in SUCCESS else status,
     )
+
+
+def _reason(error: dict[str, Any]) -> int | None:
+    """Return the code that an error of HTTP+JSON stands for; its own is the HTTP status."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and (code := _REASONS.get(str(detail.get("reason")))):
+            return code
+    return None
 
 
 def _code(value: Any) -> int | None:

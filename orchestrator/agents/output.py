@@ -29,7 +29,13 @@ class _Collected:
 def of(answer: Message | Task) -> Output:
     """Return the output of a message or a completed task; raise `Fault` for malformed parts."""
     value = _value(_collect(_groups(answer)))
-    return Output(value, json_text.dumps(value))
+    return Output(value, json_text.dumps(value), _artifacts(answer))
+
+
+def _artifacts(answer: Message | Task) -> str | None:
+    """Return the artifacts as the agent sent them, but for numbers; None without any."""
+    artifacts = None if isinstance(answer, Message) else answer.body.get("artifacts")
+    return json_text.dumps(repaired(artifacts)) if artifacts else None
 
 
 def said(task: Task) -> str:

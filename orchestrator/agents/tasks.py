@@ -86,6 +86,13 @@ def _name(task: Task) -> str:
     return _BY_CONTENT + hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
 
+def tells_all(answer: Message | Task) -> bool:
+    """Whether a task that was put together from a stream holds what there is to know."""
+    if isinstance(answer, Message) or answer.state != "completed":
+        return True
+    return bool(answer.body.get("artifacts")) or bool(answer.body["status"].get("message"))
+
+
 def _with_reason(sentence: str, task: Task) -> str:
     reason = output.said(task)
     return f"{sentence}: {reason}" if reason else f"{sentence} and did not say why"

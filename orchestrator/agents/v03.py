@@ -1,64 +1,87 @@
 """Requests of A2A 0.2 and 0.3 over JSON-RPC."""
 
-from collections.abc import Iterator
-
-from orchestrator.agents.dialect import OUTPUT_MODES, Form
+from orchestrator.agents.dialect import OUTPUT_MODES, Form, Wire, addressed, data, metadata, texts
 from orchestrator.domain.agent import Call
 from orchestrator.json_text import dump_bytes
 
 VERSION = "0.3"
+ENVELOPED = True
 
-_CONFIGURATION = b'"configuration":{' + OUTPUT_MODES + b',"blocking":false}}}'
+
+def send(call: Call, form: Form) -> Wire:
+    """Ask for the work."""
+    return Wire(_message(b"message/send", call, form))
 
 
-def send(call: Call, form: Form) -> bytes:
-    """Ask for the work; the agent need not wait for its end."""
+def stream(call: Call, form: Form) -> Wire:
+    """Ask for the work, and for all news of it."""
+    return Wire(_message(b"message/stream", call, form))
+
+
+def get(task_id: str, _form: Form) -> Wire:
+    """Ask how a task stands, without its history."""
+    return _of_task(b"tasks/get", task_id, b',"historyLength":0')
+
+
+def cancel(task_id: str, _form: Form) -> Wire:
+    """Ask to cancel a task."""
+    return _of_task(b"tasks/cancel", task_id, b"")
+
+
+def subscribe(task_id: str, _form: Form) -> Wire:
+    """Ask for the news of a task from now on."""
+    return _of_task(b"tasks/resubscribe", task_id, b"")
+
+
+def find(_context_id: str, _form: Form) -> Wire | None:
+    """Return None: there is no request that lists tasks."""
+    return None
+
+
+def _message(method: bytes, call: Call, form: Form) -> bytes:
     message_id = dump_bytes(call.message_id)
     return b"".join(
         (
             b'{"jsonrpc":"2.0","id":',
             message_id,
-            b',"method":"message/send","params":{"message":{"kind":"message","messageId":',
+            b',"method":"%b","params":{"message":{"kind":"message","messageId":' % method,
             message_id,
-            b',"contextId":' + dump_bytes(call.context_id) if form.with_context else b"",
-            b"" if call.task_id is None else b',"taskId":' + dump_bytes(call.task_id),
+            addressed(call, form),
             b',"role":"user","parts":[',
             b",".join(_parts(call, form)),
-            b'],"metadata":{"runId":',
-            dump_bytes(call.run),
-            b',"stepId":',
-            dump_bytes(call.step),
-            b',"attempt":%d}},' % call.attempt,
-            _CONFIGURATION,
+            b"],",
+            metadata(call),
+            b'},"configuration":{',
+            OUTPUT_MODES,
+            b',"blocking":true' if form.wait else b',"blocking":false',
+            _push(form),
+            b"}}}",
         )
     )
 
 
-def get(task_id: str, _form: Form) -> bytes:
-    """Ask how a task stands, without its history."""
-    return _of_task(b"tasks/get", task_id, b',"historyLength":0')
+def _parts(call: Call, form: Form) -> list[bytes]:
+    parts = []
+    if (given := data(call, form)) is not None:
+        parts.append(b'{"kind":"data","data":' + given.encode() + b"}")
+    if (text := texts(call, form)) is not None:
+        parts.append(b'{"kind":"text","text":' + dump_bytes(text) + b"}")
+    return parts
 
 
-def cancel(task_id: str, _form: Form) -> bytes:
-    """Ask to cancel a task."""
-    return _of_task(b"tasks/cancel", task_id, b"")
+def _push(form: Form) -> bytes:
+    if form.push is None:
+        return b""
+    secret = dump_bytes(form.push.secret)
+    return (
+        b',"pushNotificationConfig":{"url":%b,"token":%b,'
+        b'"authentication":{"schemes":["Bearer"],"credentials":%b}}'
+        % (dump_bytes(form.push.url), secret, secret)
+    )
 
 
-def _parts(call: Call, form: Form) -> Iterator[bytes]:
-    if call.input is not None:
-        if form.text_only:
-            yield b'{"kind":"text","text":' + dump_bytes(call.input) + b"}"
-        else:
-            yield b'{"kind":"data","data":' + call.input.encode() + b"}"
-    if call.text is not None:
-        yield b'{"kind":"text","text":' + dump_bytes(call.text) + b"}"
-
-
-def _of_task(method: bytes, task_id: str, more: bytes) -> bytes:
+def _of_task(method: bytes, task_id: str, more: bytes) -> Wire:
     name = dump_bytes(task_id)
-    return b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":{"id":%b%b}}' % (
-        name,
-        method,
-        name,
-        more,
+    return Wire(
+        b'{"jsonrpc":"2.0","id":%b,"method":"%b","params":{"id":%b%b}}' % (name, method, name, more)
     )

@@ -4,7 +4,8 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.api import answers, parse, render
+from orchestrator.api import agent_answers, answers, parse, render
+from orchestrator.api.agent_schemas import AgentCreate, AgentUpdate, AuthConfig
 from orchestrator.api.deps import DEPS
 from orchestrator.api.operations import (
     AGENT_ID,
@@ -15,8 +16,8 @@ from orchestrator.api.operations import (
     ok,
     problem,
 )
-from orchestrator.api.schemas import AgentCreate, AgentsQuery, AgentUpdate, AuthConfig
-from orchestrator.domain.agent import AgentId, AgentStatus, AuthType
+from orchestrator.api.schemas import AgentsQuery
+from orchestrator.domain.agent import AgentId, AgentStatus, AuthType, CallMode, Options, Protocol
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.store import agents, pool
 from orchestrator.store.agents import AgentChanges, AgentFilter, AgentRow, NewAgent
@@ -34,6 +35,16 @@ async def create(request: web.Request) -> web.Response:
         auth_config=_secrets(given.auth_config),
         timeout_ms=given.timeout_ms,
         retry=RetryPolicy(**given.retry_config.model_dump() if given.retry_config else {}),
+        options=Options(
+            protocol=Protocol(given.protocol),
+            interface_url=given.interface_url,
+            headers=given.headers or {},
+            card_path=given.card_path,
+            call_mode=CallMode(given.call_mode),
+            push=given.push,
+            max_concurrency=given.max_concurrency,
+            rate_limit=given.rate_limit,
+        ),
     )
     async with pool.acquire(deps.pool) as conn:
         row = await agents.create(conn, deps.sealer, new)
@@ -114,8 +125,27 @@ def _changes(given: AgentUpdate) -> AgentChanges:
         changes["timeout_ms"] = given.timeout_ms
     if given.retry_config is not None:
         changes["retry"] = given.retry_config.model_dump(exclude_unset=True)
+    if options := _changed_options(given):
+        changes["options"] = options
     if given.status is not None:
         changes["status"] = AgentStatus(given.status)
+    return changes
+
+
+def _changed_options(given: AgentUpdate) -> dict[str, Any]:
+    """Return what is to change of the options: null clears what may be unset."""
+    changes: dict[str, Any] = {}
+    if given.protocol is not None:
+        changes["protocol"] = Protocol(given.protocol)
+    if given.call_mode is not None:
+        changes["call_mode"] = CallMode(given.call_mode)
+    if given.push is not None:
+        changes["push"] = given.push
+    if "headers" in given.model_fields_set:
+        changes["headers"] = given.headers or {}
+    for name in ("interface_url", "card_path", "max_concurrency", "rate_limit"):
+        if name in given.model_fields_set:
+            changes[name] = getattr(given, name)
     return changes
 
 
@@ -140,13 +170,29 @@ def _shown(row: AgentRow) -> dict[str, Any]:
         "status": row.status.value,
         "created_at": render.utc(row.created_at),
         "updated_at": render.utc(row.updated_at),
+        "protocol": row.options.protocol.value,
+        "interface_url": row.options.interface_url,
+        "headers": dict(row.options.headers),
+        "card_path": row.options.card_path,
+        "call_mode": row.options.call_mode.value,
+        "push": row.options.push,
+        "max_concurrency": row.options.max_concurrency,
+        "rate_limit": row.options.rate_limit,
+        "probe": render.fragment(row.probe),
     }
 
 
 _PATH = "/api/v1/agents"
 _ONE = _PATH + "/{agent_id}"
 _ID = {"agent_id": AGENT_ID}
-_FURTHER = ("getAgent", "updateAgent", "checkAgentHealth", "deleteAgent")
+_FURTHER = (
+    "getAgent",
+    "updateAgent",
+    "checkAgentHealth",
+    "getAgentCard",
+    "probeAgent",
+    "deleteAgent",
+)
 _MISSING = problem("Agent does not exist.")
 _TAKEN = problem("Agent name already exists.")
 
@@ -160,7 +206,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Create a new agent",
         "Registers an agent. Names are unique among agents that are not deleted.",
         {
-            201: ok(answers.Agent, "The new agent.", leads_to={"agent_id": _FURTHER}),
+            201: ok(agent_answers.Agent, "The new agent.", leads_to={"agent_id": _FURTHER}),
             400: _TAKEN,
             413: TOO_LARGE,
             422: INVALID,
@@ -176,7 +222,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Agents",
         "List all agents",
         "One page of the agents, newest first. Deleted ones only with `status=deleted`.",
-        {200: ok(answers.AgentList, "The agents."), 422: INVALID, 503: UNAVAILABLE},
+        {200: ok(agent_answers.AgentList, "The agents."), 422: INVALID, 503: UNAVAILABLE},
         query=AgentsQuery,
     ),
     Operation(
@@ -188,7 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Get agent details",
         "One agent, also when it is deleted.",
         {
-            200: ok(answers.Agent, "The agent."),
+            200: ok(agent_answers.Agent, "The agent."),
             404: _MISSING,
             422: INVALID,
             503: UNAVAILABLE,
@@ -204,7 +250,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Update an agent",
         "Only the fields given change; retry_config is merged.",
         {
-            200: ok(answers.Agent, "The updated agent."),
+            200: ok(agent_answers.Agent, "The updated agent."),
             400: _TAKEN,
             404: _MISSING,
             413: TOO_LARGE,
@@ -239,7 +285,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Check agent health",
         "Calls the agent's own /health with its authentication and timeout: 2xx is healthy.",
         {
-            200: ok(answers.AgentHealth, "What was found."),
+            200: ok(agent_answers.AgentHealth, "What was found."),
             404: _MISSING,
             422: INVALID,
             503: UNAVAILABLE,

@@ -28,50 +28,16 @@ class Warned(BaseModel):
     """An answer to a body that may have held more than was understood."""
 
     warnings: list[str] = Field(
-        default=[], description="Present when unknown fields of the request were ignored."
+        default=[],
+        description="Present when unknown fields of the request were ignored, or when something is"
+        " to be known of a workflow's agents.",
     )
-
-
-class RetryPolicy(BaseModel):
-    """How attempts of a step at this agent are repeated."""
-
-    max_retries: int
-    initial_delay_ms: int
-    max_delay_ms: int
-    backoff_multiplier: float
-
-
-class Agent(Warned):
-    """A registered agent; its auth_config is never shown."""
-
-    id: UUID
-    name: str
-    url: str
-    description: str | None
-    auth_type: str = Field(description="none, bearer or apikey.")
-    timeout_ms: int
-    retry_config: RetryPolicy
-    status: ListedStatus
-    created_at: Moment
-    updated_at: Moment
 
 
 class Message(BaseModel):
     """What was done."""
 
     message: str
-
-
-class AgentHealth(BaseModel):
-    """What a look at the agent's /health found."""
-
-    healthy: bool
-    status_code: int | None
-    response_time_ms: float | None
-    error: str | None
-    card_reachable: bool | None = Field(
-        description="Whether the agent's card answers; many A2A agents have no /health."
-    )
 
 
 class WorkflowData(BaseModel):
@@ -159,6 +125,9 @@ class StepExecution(BaseModel):
         description="What became of cancelling the agent's task: requested, confirmed, unsupported,"
         " unreachable, already_finished; null: there was nothing to cancel. More may come."
     )
+    artifacts: list[JsonObject] | None = Field(
+        description="The agent's artifacts as it sent them; null: it sent none."
+    )
 
 
 class InboxItem(BaseModel):
@@ -195,10 +164,6 @@ class Page(BaseModel, Generic[_T]):
     page: int
     page_size: int
     total_pages: int
-
-
-class AgentList(Page[Agent]):
-    """One page of agents."""
 
 
 class WorkflowList(Page[Workflow]):

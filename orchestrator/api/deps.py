@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from aiohttp import web
 from asyncpg import Pool
@@ -56,6 +56,12 @@ class Deps:
     nudge: Callable[[Hint], None]  # tells the partition's owner, whoever that is; never waits
     agents_changed: Callable[[], None]  # what this process remembers of agents is no longer so
     agent_health: Callable[[Agent], Awaitable[AgentHealth]]
+    # What is shown of an agent: its card as understood, and what it was found to do with an input.
+    agent_view: Callable[[Agent], Awaitable[Mapping[str, Any]]]
+    agent_probe: Callable[[Agent, str], Awaitable[Mapping[str, Any]]]
+    # Whether a push to an address is believed (its name, the two headers), and what it says.
+    push_accepted: Callable[[str, str | None, str | None], bool]
+    pushed: Callable[[Any], None]
     wait_ended: Callable[[RunId, float], Awaitable[None]]  # until its end, or as long as one may
     feed: str  # embedded or kafka
     feed_check: Callable[[], Awaitable[Check]]

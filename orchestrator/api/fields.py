@@ -16,6 +16,7 @@ _RESERVED = re.compile(
     "a2a-version|accept|accept-encoding|connection|content-.*|expect|host|idempotency-key"
     "|keep-alive|te|traceparent|trailer|transfer-encoding|upgrade"
 )
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _ISO = re.compile(r"\d{4}-?\d\d-?\d\d(?:[Tt ]|$)")
 # `+` in a query string is a space; behind a date alone it is one, and a time follows.
 _BARE_PLUS = re.compile(r"([\d-]+[Tt ][\d:.,]+) (\d\d(?::?\d\d)?)")
@@ -76,10 +77,25 @@ def _header_name(name: str) -> str:
     return name
 
 
+def _header_names(headers: dict[str, str]) -> dict[str, str]:
+    """Accept headers that say nothing about the message itself, each once."""
+    for name in headers:
+        if not _TOKEN.fullmatch(name):
+            raise PydanticCustomError("value_error", "Value error, a header has no valid name")
+        if _RESERVED.fullmatch(name.lower()):
+            raise PydanticCustomError(
+                "value_error", "Value error, this header cannot be set: {name}", {"name": name}
+            )
+    if len({name.lower() for name in headers}) < len(headers):
+        raise PydanticCustomError("value_error", "Value error, a header is given twice")
+    return headers
+
+
 Retries = Annotated[int, Field(ge=0, le=10), BeforeValidator(_whole)]
 InitialDelayMs = Annotated[int, Field(ge=100, le=MAX_INT4), BeforeValidator(_whole)]
 MaxDelayMs = Annotated[int, Field(ge=1000, le=MAX_INT4), BeforeValidator(_whole)]
 TimeoutMs = Annotated[int, Field(ge=1000, le=300000), BeforeValidator(_whole)]
+Places = Annotated[int, Field(ge=1, le=100_000), BeforeValidator(_whole)]
 QuestionId = Annotated[int, Field(ge=1, le=MAX_INT4), BeforeValidator(_whole)]
 StepTimeoutMs = Annotated[
     int,
@@ -98,6 +114,9 @@ HeaderName = Annotated[
     str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$"), AfterValidator(_header_name)
 ]
 Secret = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]  # fits a header
+HeaderValue = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Headers = Annotated[dict[str, HeaderValue], Field(max_length=50), AfterValidator(_header_names)]
+Path = Annotated[str, Field(max_length=1024, pattern=r"^/[!-\"$->@-~]*$")]  # no ? and no #
 QueryText = Annotated[str, AfterValidator(_no_nul)]
 IsoDate = Annotated[datetime, BeforeValidator(_iso_date)]
 Status = Literal["active", "inactive"]

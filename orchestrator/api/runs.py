@@ -146,6 +146,7 @@ def _shown_step(row: StepRow) -> dict[str, Any]:
         "waiting_for": None if row.question is None else row.question.waiting_for.value,
         "question": None if row.question is None else shown_question(row.question),
         "cancel": _shown_cancel(row.cancel),
+        "artifacts": render.fragment(row.artifacts),
     }
 
 

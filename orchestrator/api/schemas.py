@@ -14,22 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.fields import (
     MAX_INT4,
-    HeaderName,
-    InitialDelayMs,
     IsoDate,
     ListedStatus,
-    MaxDelayMs,
     Name,
     QueryText,
     QuestionId,
-    Retries,
     RunStatus,
-    Secret,
     SortOrder,
     Status,
     StepTimeoutMs,
-    TimeoutMs,
-    Url,
 )
 
 _MAX_WARNINGS = 20
@@ -45,72 +38,6 @@ class Body(BaseModel):
     inner_values: ClassVar[Mapping[str, type["Body"]]] = {}  # fields whose values are objects
     # What an answer holds and a client that sends it back means nothing by.
     echoed: ClassVar[frozenset[str]] = frozenset({"id", "created_at", "updated_at", "warnings"})
-
-
-class RetryConfig(Body):
-    """How attempts of a step at this agent are repeated."""
-
-    max_retries: Retries = Field(3, description="Maximum retry attempts.")
-    initial_delay_ms: InitialDelayMs = Field(1000, description="Delay before the first retry.")
-    max_delay_ms: MaxDelayMs = Field(30000, description="Maximum delay between retries.")
-    backoff_multiplier: float = Field(
-        2.0, ge=1.0, allow_inf_nan=False, description="Exponential backoff multiplier."
-    )
-
-
-class AuthConfig(Body):
-    """Secrets of the authentication: they go in and never come out."""
-
-    # `bearer` cannot do without a token nor `apikey` without a key: the store says so, since only
-    # it knows what an update is merged with.
-    token: Secret | None = Field(
-        None, description="`bearer` sends `Authorization: Bearer <token>`."
-    )
-    key: Secret | None = Field(None, description="`apikey` sends `X-API-Key: <key>`.")
-    header: HeaderName | None = Field(None, description="Another header for `apikey`.")
-
-    echoed = frozenset()
-
-
-class AgentCreate(Body):
-    """A new agent."""
-
-    name: Name = Field(description="Unique agent name.", examples=["data-processor"])
-    url: Url = Field(
-        description="Absolute http(s) URL of the agent.", examples=["http://data-processor:8080"]
-    )
-    description: str | None = Field(None, description="Human-readable description.")
-    auth_type: Literal["none", "bearer", "apikey"] = Field(
-        "none", description="How requests to the agent are authenticated."
-    )
-    auth_config: AuthConfig | None = Field(None, description="Secrets; never shown again.")
-    timeout_ms: TimeoutMs = Field(30000, description="Bound of one HTTP exchange with the agent.")
-    retry_config: RetryConfig | None = Field(None, description="Retries; unset: the defaults.")
-
-    inner = {"retry_config": RetryConfig, "auth_config": AuthConfig}
-
-
-class AgentUpdate(Body):
-    """Changes of an agent: what is absent (or null, where null means nothing) stays."""
-
-    name: Name | None = Field(None, description="New name, unique.")
-    url: Url | None = Field(None, description="Absolute http(s) URL of the agent.")
-    description: str | None = Field(None, description="Human-readable description; null clears it.")
-    auth_type: Literal["none", "bearer", "apikey"] | None = Field(
-        None, description="How requests to the agent are authenticated."
-    )
-    auth_config: AuthConfig | None = Field(
-        None, description="Secrets; replaced as a whole, null clears them."
-    )
-    timeout_ms: TimeoutMs | None = Field(
-        None, description="Bound of one HTTP exchange with the agent."
-    )
-    retry_config: RetryConfig | None = Field(
-        None, description="Merged: fields that are absent keep their values."
-    )
-    status: Status | None = Field(None, description="`deleted` is DELETE's.")
-
-    inner = {"retry_config": RetryConfig, "auth_config": AuthConfig}
 
 
 class Step(Body):
@@ -130,6 +57,28 @@ class Step(Body):
         None,
         description="What to do when a request was sent and nobody knows whether the agent did the"
         " work: send it again (default) or fail the step.",
+    )
+    input_as: Literal["auto", "data", "text", "both"] | None = Field(
+        None,
+        description="How the input goes to the agent: as data, as its JSON in a text, or as both."
+        " auto (default): as the input modes of the agent's card, or of the skill, say.",
+    )
+    prompt: str | None = Field(
+        None,
+        description="Text that goes along with the input, for agents that read language; may hold"
+        " the same `${…}` as input_mapping.",
+    )
+    skill: QueryText | None = Field(
+        None,
+        min_length=1,
+        max_length=255,
+        description="Id of the agent's skill that is meant: its input modes count, and it stands"
+        " in the message's metadata as skillId.",
+    )
+    context: Literal["run", "step", "none"] | None = Field(
+        None,
+        description="Which calls share the agent's conversation (A2A contextId): all of the run"
+        " (default), those of this step, or what the agent makes of it.",
     )
 
     echoed = frozenset()

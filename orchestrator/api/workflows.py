@@ -37,10 +37,10 @@ async def create(request: web.Request) -> web.Response:
     data = {name: value for name, value in parsed.raw.items() if name in _STRUCTURE}
     names = _validate(deps, given.name, data)
     async with pool.acquire(deps.pool) as conn:
-        await _require_agents(conn, names)
+        warnings = await _require_agents(conn, names)
         new = NewWorkflow(given.name, given.description, json_text.dumps(data))
         row = await workflows.create(conn, new)
-    return render.answer(_shown(row), 201, parsed.warnings)
+    return render.answer(_shown(row), 201, parsed.warnings + warnings)
 
 
 async def list_all(request: web.Request) -> web.Response:
@@ -74,10 +74,11 @@ async def update(request: web.Request) -> web.Response:
         before = await workflows.lock(conn, workflow_id)
         name = given.name if given.name is not None else before.name
         data = before.data
+        warnings = list(parsed.warnings)
         if given.steps is not None or given.start_step is not None:
             merged = _merged(before.data, parsed.raw)
             data = json_text.dumps(merged)
-            await _require_agents(conn, _validate(deps, name, merged))
+            warnings += await _require_agents(conn, _validate(deps, name, merged))
         row = await workflows.change(
             conn,
             before,
@@ -88,7 +89,7 @@ async def update(request: web.Request) -> web.Response:
             data=data,
             status=before.status if given.status is None else WorkflowStatus(given.status),
         )
-    return render.answer(_shown(row), warnings=parsed.warnings)
+    return render.answer(_shown(row), warnings=warnings)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -123,11 +124,17 @@ def _validate(deps: Deps, name: str, data: dict[str, Any]) -> dict[str, str]:
     return workflow.agent_names(definition)
 
 
-async def _require_agents(conn: PoolConnectionProxy, names: dict[str, str]) -> None:
+async def _require_agents(conn: PoolConnectionProxy, names: dict[str, str]) -> list[str]:
+    """Raise `Refused` for an agent that cannot be used; warn of those that take no cancel."""
     active = await agents.active_names(conn, list(names))
     for name in names:
         if name not in active:
             raise Refused(workflow.agent_missing(name))
+    return [
+        f"Step '{names[name]}': agent '{name}' takes no cancel, so that its work goes on when a run"
+        " is cancelled"
+        for name in sorted(await agents.uncancellable(conn, list(names)))
+    ]
 
 
 def _shown(row: WorkflowRow) -> dict[str, Any]:

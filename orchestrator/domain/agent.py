@@ -24,6 +24,59 @@ class AuthType(StrEnum):
     APIKEY = "apikey"
 
 
+class Protocol(StrEnum):
+    """What an operator may fix where a card is wrong or missing; `AUTO` follows the card."""
+
+    AUTO = "auto"
+    V0_2 = "0.2"
+    V0_3 = "0.3"
+    V1 = "1.0"
+    V1_REST = "1.0-rest"  # HTTP+JSON; the others are JSON-RPC
+
+
+class CallMode(StrEnum):
+    """How a call waits for its result; whatever an agent ignores of it, the result is right."""
+
+    AUTO = "auto"  # STREAM where the card says so, else POLL
+    STREAM = "stream"
+    POLL = "poll"
+    WAIT = "wait"  # the agent answers when it is done: for short calls
+
+
+class InputAs(StrEnum):
+    """In which parts a step's input goes to its agent; `AUTO`: as the card's input modes say."""
+
+    AUTO = "auto"
+    DATA = "data"
+    TEXT = "text"
+    BOTH = "both"
+
+
+class ContextScope(StrEnum):
+    """Which calls share an A2A context, the agent's conversation."""
+
+    RUN = "run"
+    STEP = "step"
+    NONE = "none"  # the agent makes one
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an agent wants to be talked to, where that is not what its card says.
+
+    `max_concurrency` and `rate_limit` (requests a second) hold for all processes together.
+    """
+
+    protocol: Protocol = Protocol.AUTO
+    interface_url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    card_path: str | None = None
+    call_mode: CallMode = CallMode.AUTO
+    push: bool = False
+    max_concurrency: int | None = None
+    rate_limit: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """An external service that executes steps; `auth_config` is open here, sealed at rest."""
@@ -39,23 +92,29 @@ class Agent:
     status: AgentStatus
     created_at: datetime
     updated_at: datetime
+    options: Options = Options()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """What one attempt of a step says to its agent; with a `task_id`, the answer to its question.
 
-    `input` is JSON text: of the step's input_data, or of the answer's; there it may be None.
+    `input` and `text` are what it brings, one of them at least. `maybe_sent`: the same message may
+    have reached the agent before, so that its task is looked for first.
     """
 
     run: str  # as users see it: run-<uuid>
     step: str
     attempt: int
     message_id: str
-    input: str | None
-    context_id: str
-    text: str | None = None  # of an answer
+    input: str | None  # JSON text of the step's input_data
+    context_id: str | None
+    text: str | None = None
     task_id: str | None = None
+    input_as: InputAs = InputAs.AUTO
+    prompt: str | None = None
+    skill: str | None = None
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +151,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A call's result: the step's `output_data`, as a value and as the same value's JSON text."""
+    """A call's result: the step's `output_data`, as a value and as the same value's JSON text.
+
+    `artifacts` is the JSON text of the task's artifacts as the agent sent them; None without any.
+    """
 
     value: Any
     text: str
+    artifacts: str | None = None
 
 
 class Outcome(StrEnum):

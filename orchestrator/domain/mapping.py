@@ -76,6 +76,13 @@ def resolve(template: Template, workflow_input: Any, outputs: Mapping[str, Any])
     return _resolve(template.root, workflow_input, outputs)
 
 
+def as_text(value: Any) -> str:
+    """Write a value as it stands in a longer string."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def references(template: Template) -> tuple[Reference, ...]:
     """Return every reference of a template."""
     return template.references
@@ -182,6 +189,4 @@ def _text(ref: Reference, workflow_input: Any, outputs: Mapping[str, Any]) -> st
     value = _behind(ref, workflow_input, outputs)
     if value is _MISSING:
         return _default(ref).text
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return as_text(value)

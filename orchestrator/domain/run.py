@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 from orchestrator.domain import mapping
 from orchestrator.domain.agent import TaskRef, WaitingFor
+from orchestrator.domain.mapping import Template
 from orchestrator.domain.term import Partition
 from orchestrator.domain.workflow import StepDefinition, WorkflowDefinition
 
@@ -141,7 +142,21 @@ def step_input(run: Run, path: StepPath, fresh: Mapping[str, Any]) -> Any:
 
     Raises `MissingReference`.
     """
-    template = definition_of(run, path).template
+    return _resolved(run, definition_of(run, path).template, fresh)
+
+
+def step_prompt(run: Run, path: StepPath) -> str | None:
+    """Resolve the text that goes along with a step's input; None if there is none.
+
+    The same for every attempt, since what it refers to does not change. Raises `MissingReference`.
+    """
+    template = definition_of(run, path).prompt
+    if template is None:
+        return None
+    return mapping.as_text(_resolved(run, template, {}))
+
+
+def _resolved(run: Run, template: Template, fresh: Mapping[str, Any]) -> Any:
     outputs = dict(fresh)
     for reference in template.references:
         if reference.step is None or reference.step in outputs:

@@ -15,6 +15,7 @@ from typing import Any, NewType
 from uuid import UUID
 
 from orchestrator.domain import mapping
+from orchestrator.domain.agent import ContextScope, InputAs
 from orchestrator.domain.errors import Refused
 from orchestrator.domain.mapping import Template
 from orchestrator.domain.reference import MalformedReference
@@ -42,7 +43,8 @@ class StepDefinition:
     """One step of a graph; `timeout` bounds the whole step, over all its attempts.
 
     `position` counts from 0 along the path from the start step; steps that it does not reach
-    come last. `template` is the step's `input_mapping`, compiled.
+    come last. `template` is the step's `input_mapping`, compiled; `prompt`, if any, the text that
+    goes along with it.
     """
 
     id: str
@@ -52,6 +54,10 @@ class StepDefinition:
     timeout: timedelta
     on_unknown_outcome: OnUnknownOutcome
     position: int
+    input_as: InputAs = InputAs.AUTO
+    prompt: Template | None = None
+    skill: str | None = None
+    context: ContextScope = ContextScope.RUN
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,7 @@ def _parse_step(
     label = f"Step '{step_id}'"
     timeout_ms = _field(data, "timeout_ms", int | float, label, None)
     unknown = _field(data, "on_unknown_outcome", str, label, OnUnknownOutcome.RESEND.value)
+    prompt = _field(data, "prompt", str, label, None)
     try:
         return StepDefinition(
             id=_field(data, "id", str, label),
@@ -181,6 +188,10 @@ def _parse_step(
             timeout=default_timeout if timeout_ms is None else timedelta(milliseconds=timeout_ms),
             on_unknown_outcome=OnUnknownOutcome(unknown),
             position=position,
+            input_as=InputAs(_field(data, "input_as", str, label, InputAs.AUTO.value)),
+            prompt=None if prompt is None else mapping.compile(prompt, steps),
+            skill=_field(data, "skill", str, label, None),
+            context=ContextScope(_field(data, "context", str, label, ContextScope.RUN.value)),
         )
     except MalformedReference as wrong:
         raise Refused(f"{label}: {wrong.message}") from None
@@ -242,7 +253,8 @@ def _cycle(steps: Mapping[str, StepDefinition]) -> list[str]:
 
 
 def _validate_references(step: StepDefinition, steps: Mapping[str, StepDefinition]) -> None:
-    for ref in step.template.references:
+    prompted = () if step.prompt is None else step.prompt.references
+    for ref in (*step.template.references, *prompted):
         if ref.step is None:
             continue
         source = steps.get(ref.step)

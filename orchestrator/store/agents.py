@@ -1,14 +1,14 @@
 """Registered agents. Their secrets are sealed at rest and opened only for a call."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 import asyncpg
 from asyncpg import Record
 
-from orchestrator.domain.agent import Agent, AgentId, AgentStatus, AuthType
+from orchestrator.domain.agent import Agent, AgentId, AgentStatus, AuthType, Options
 from orchestrator.domain.errors import (
     Fault,
     Malformed,
@@ -18,7 +18,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.retry import RetryPolicy
-from orchestrator.store import queries
+from orchestrator.store import agent_options, queries
 from orchestrator.store.page import Page
 from orchestrator.store.pool import Conn
 from orchestrator.store.sealing import Sealer
@@ -45,6 +45,8 @@ class AgentRow:
     status: AgentStatus
     created_at: datetime
     updated_at: datetime
+    options: Options
+    probe: str | None  # JSON text of what the last probe found
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,11 @@ class NewAgent:
     auth_config: Mapping[str, Any]
     timeout_ms: int
     retry: RetryPolicy
+    options: Options = field(default_factory=Options)
 
 
 class AgentChanges(TypedDict, total=False):
-    """What is to change; `retry` is merged, `auth_config` replaced as a whole."""
+    """What is to change; `retry` and `options` are merged, `auth_config` replaced as a whole."""
 
     name: str
     url: str
@@ -68,6 +71,7 @@ class AgentChanges(TypedDict, total=False):
     auth_config: Mapping[str, Any]
     timeout_ms: int
     retry: Mapping[str, Any]
+    options: Mapping[str, Any]
     status: AgentStatus
 
 
@@ -82,9 +86,10 @@ class AgentFilter:
 async def create(conn: Conn, sealer: Sealer, new: NewAgent) -> AgentRow:
     """Register an agent; raise `Refused` for a taken name, `Malformed` for a missing secret."""
     _check_secret(new.auth_type, new.auth_config)
-    values = (new.name, new.url, new.description, new.auth_type, _seal(sealer, new.auth_config))
-    row = await _unique(conn, SQL["create"], *values, new.timeout_ms, *_columns(new.retry))
-    return _row(row)
+    values: tuple[Any, ...] = (new.name, new.url, new.description, new.auth_type)
+    values += (_seal(sealer, new.auth_config),)
+    values += (new.timeout_ms, *_columns(new.retry), agent_options.text(new.options))
+    return _row(await _unique(conn, SQL["create"], *values))
 
 
 async def get(conn: Conn, agent_id: AgentId) -> AgentRow:
@@ -140,7 +145,19 @@ async def update(conn: Conn, sealer: Sealer, agent_id: AgentId, changes: AgentCh
         values += [auth_type, sealed, changes.get("timeout_ms", row["timeout_ms"])]
         values += _columns(replace(_policy(row), **changes.get("retry", {})))
         values.append(changes.get("status", row["status"]))
+        options = replace(agent_options.read(row["options"]), **changes.get("options", {}))
+        values.append(agent_options.text(options))
         return _row(await _unique(conn, SQL["update"], agent_id, *values))
+
+
+async def save_probe(conn: Conn, agent_id: AgentId, found: str) -> None:
+    """Keep what a probe found, as JSON text; `updated_at` stays, since nobody changed the agent."""
+    await conn.execute(SQL["save_probe"], agent_id, found)
+
+
+async def uncancellable(conn: Conn, names: Sequence[str]) -> set[str]:
+    """Return those of the active agents that a probe found to take no cancel."""
+    return {row["name"] for row in await conn.fetch(SQL["uncancellable"], names)}
 
 
 async def delete(conn: Conn, agent_id: AgentId) -> None:
@@ -207,6 +224,7 @@ def _agent(row: Record, auth_config: Mapping[str, Any]) -> Agent:
         status=AgentStatus(row["status"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        options=agent_options.read(row["options"]),
     )
 
 
@@ -225,6 +243,8 @@ def _row(row: Record) -> AgentRow:
         status=AgentStatus(row["status"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        options=agent_options.read(row["options"]),
+        probe=row["probe"],
     )
 
 

@@ -25,7 +25,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A step of a run, also one that has not started; `input` and `output` are JSON text.
+    """A step of a run, also one that has not started; the user's values are JSON text.
 
     `cancel` is what became of cancelling its task at the agent; None: nothing was to be cancelled.
     """
@@ -44,6 +44,7 @@ class StepRow:
     completed_at: datetime | None = None
     question: Question | None = None
     cancel: Cancellation | None = None
+    artifacts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _started(run_id: RunId, row: Record, not_reached: StepStatus) -> StepRow:
         completed_at=row["completed_at"],
         question=question_of(row),
         cancel=None if row["cancel"] is None else Cancellation(row["cancel"]),
+        artifacts=row["artifacts"],
     )
 
 

@@ -48,7 +48,8 @@ class Columns:
         ))
         # fmt: on
         for path, said in _said_of_steps(entry).items():
-            self._steps.append(_step_row(run, after.steps[path], said))
+            artifacts = entry.artifacts.get(path)
+            self._steps.append((*_step_row(run, after.steps[path], said), artifacts))
 
     def arguments(self) -> list[Any]:
         """Return the arguments of `write`; there is at least one decision."""
@@ -60,7 +61,7 @@ class Columns:
         return [partitions, epochs, min(run_ids), max(run_ids), *decisions, *steps]
 
 
-_STEP_COLUMNS = 19
+_STEP_COLUMNS = 20
 _NO_STEPS: list[tuple[Any, ...]] = [()] * _STEP_COLUMNS
 
 # What events say of a step besides the state it ends in: input, output, error, timeout, whether
@@ -119,7 +120,8 @@ def _step_row(run: Run, step: StepExecution, said: _Said) -> tuple[Any, ...]:
 
 def size(entry: Entry) -> int:
     """Return roughly how many bytes the entry adds to a batch."""
-    return _ENTRY_BYTES + sum(len(text) for text in entry.texts if text is not None)
+    texts = (*entry.texts, *entry.artifacts.values())
+    return _ENTRY_BYTES + sum(len(text) for text in texts if text is not None)
 
 
 def wake_in(run: Run) -> timedelta | None:

@@ -2,8 +2,8 @@
 
 -- name: create
 INSERT INTO agent (id, name, url, description, auth_type, auth_sealed, timeout_ms, max_retries,
-  initial_delay_ms, max_delay_ms, backoff_multiplier, status, created_at, updated_at)
-SELECT new_run_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'active', moment, moment
+  initial_delay_ms, max_delay_ms, backoff_multiplier, options, status, created_at, updated_at)
+SELECT new_run_id(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'active', moment, moment
 FROM clock_timestamp() AS moment
 RETURNING *
 
@@ -17,7 +17,7 @@ SELECT * FROM agent WHERE id = $1 AND status <> 'deleted' FOR UPDATE
 UPDATE agent
 SET name = $2, url = $3, description = $4, auth_type = $5, auth_sealed = $6, timeout_ms = $7,
   max_retries = $8, initial_delay_ms = $9, max_delay_ms = $10, backoff_multiplier = $11,
-  status = $12, updated_at = clock_timestamp()
+  status = $12, options = $13, updated_at = clock_timestamp()
 WHERE id = $1
 RETURNING *
 
@@ -42,3 +42,10 @@ SELECT * FROM agent WHERE name = $1 AND status = 'active'
 
 -- name: active_names
 SELECT name FROM agent WHERE name = ANY($1::text[]) AND status = 'active'
+
+-- name: save_probe
+UPDATE agent SET probe = $2 WHERE id = $1
+
+-- name: uncancellable
+SELECT name FROM agent
+WHERE name = ANY($1::text[]) AND status = 'active' AND probe ->> 'cancel' = 'unsupported'

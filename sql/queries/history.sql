@@ -4,7 +4,7 @@
 -- One row a step that has a row, one with nulls if there are none; nothing without the run.
 SELECT r.status AS run_status, r.workflow_id, r.workflow_version, s.path, s.position, s.agent_name,
   s.status, s.attempt, s.input, s.output, s.error_message, s.started_at, s.completed_at,
-  s.waiting_for, s.question, s.asked_at, s.asked_seq, s.deadline_at,
+  s.artifacts, s.waiting_for, s.question, s.asked_at, s.asked_seq, s.deadline_at,
   CASE WHEN c.run_id IS NOT NULL THEN coalesce(c.outcome, 'requested') END AS cancel
 FROM run r LEFT JOIN step_execution s ON s.run_id = r.id AND s.run_id = $1
   LEFT JOIN task_cancellation c ON c.run_id = s.run_id

@@ -3,7 +3,7 @@
 
 -- name: write
 -- $1-$2: the terms that the batch is written under. $3-$4: its lowest and highest run id, so that
--- only their parts are looked at. $5-$14: one row a decision, each run once. $15-$33: one row a
+-- only their parts are looked at. $5-$14: one row a decision, each run once. $15-$34: one row a
 -- touched step. Returns the runs that took effect; `explain` knows about the others.
 -- `= ANY (array_append(NULL, …))` is `=` for the index, but nothing by which parts are pruned row by
 -- row: PostgreSQL 18 (18.6), which prunes by $3 and $4 too, forgets all parts after the first row or
@@ -44,24 +44,27 @@ WITH fence AS MATERIALIZED (
   FROM unnest($15::uuid[], $16::text[], $17::int[], $18::text[], $19::text[], $20::int[],
               $21::int[], $22::json[], $23::json[], $24::text[], $25::text[], $26::text[],
               $27::interval[], $28::interval[], $29::boolean[], $30::text[], $31::json[],
-              $32::text[], $33::boolean[])
+              $32::text[], $33::boolean[], $34::json[])
     AS n(run_id, path, position, agent_name, status, attempt, message_no, input, output,
          error_message, task_id, task_context, due_in, timeout, cancel_task, waiting_for, question,
-         task_asked, keeps_answer)
+         task_asked, keeps_answer, artifacts)
   JOIN applied a ON a.id = n.run_id
 ), steps AS (
   INSERT INTO step_execution AS s (run_id, path, position, agent_name, status, attempt, message_no,
     input, output, error_message, task_id, task_context, due_at, deadline_at, started_at,
-    completed_at, waiting_for, question, asked_at, asked_seq, task_asked, answer)
+    completed_at, waiting_for, question, asked_at, asked_seq, task_asked, answer,
+    artifacts)
   SELECT run_id, path, position, agent_name, status, attempt, message_no, input, output,
     error_message, task_id, task_context, now + due_in, now + timeout, now,
     CASE WHEN status IN ('COMPLETED', 'FAILED') THEN now END, waiting_for, question,
     CASE WHEN question IS NOT NULL THEN now END, CASE WHEN question IS NOT NULL THEN seq END,
-    task_asked, CASE WHEN keeps_answer THEN 'null'::json END  -- says only whether it is kept
+    task_asked, CASE WHEN keeps_answer THEN 'null'::json END,  -- says only whether it is kept
+    artifacts
   FROM step
   ON CONFLICT (run_id, path) DO UPDATE SET
     status = excluded.status, attempt = excluded.attempt, message_no = excluded.message_no,
     input = coalesce(excluded.input, s.input), output = excluded.output,
+    artifacts = excluded.artifacts,             -- come with the completion only
     error_message = excluded.error_message,
     task_id = excluded.task_id, task_context = excluded.task_context, due_at = excluded.due_at,
     deadline_at = coalesce(excluded.deadline_at, s.deadline_at),  -- set once a generation

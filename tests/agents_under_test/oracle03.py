@@ -9,12 +9,20 @@ import json
 import sys
 from typing import Any
 
-from a2a.types import CancelTaskRequest, GetTaskRequest, SendMessageRequest
+from a2a.types import (
+    CancelTaskRequest,
+    GetTaskRequest,
+    SendMessageRequest,
+    SendStreamingMessageRequest,
+    TaskResubscriptionRequest,
+)
 
 REQUESTS = {
     "message/send": SendMessageRequest,
+    "message/stream": SendStreamingMessageRequest,
     "tasks/get": GetTaskRequest,
     "tasks/cancel": CancelTaskRequest,
+    "tasks/resubscribe": TaskResubscriptionRequest,
 }
 
 

@@ -7,14 +7,23 @@ import json
 import sys
 from typing import Any
 
-from a2a.types import CancelTaskRequest, GetTaskRequest, SendMessageRequest
+from a2a.types import (
+    CancelTaskRequest,
+    GetTaskRequest,
+    ListTasksRequest,
+    SendMessageRequest,
+    SubscribeToTaskRequest,
+)
 from a2a.utils.proto_utils import validate_proto_required_fields
 from google.protobuf import json_format  # type: ignore[import-untyped]
 
 REQUESTS: dict[str, Any] = {
     "SendMessage": SendMessageRequest,
+    "SendStreamingMessage": SendMessageRequest,
     "GetTask": GetTaskRequest,
     "CancelTask": CancelTaskRequest,
+    "SubscribeToTask": SubscribeToTaskRequest,
+    "ListTasks": ListTasksRequest,
 }
 
 

@@ -24,8 +24,13 @@ class Received:
 class Peer:
     """The other end of a connection: what a test may do instead of answering."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
         self._writer = writer
+
+    async def closed(self) -> None:
+        """Wait until the caller has hung up."""
+        await self._reader.read()
 
     async def write(self, data: bytes) -> None:
         self._writer.write(data)
@@ -59,6 +64,15 @@ def error(request: Received, code: Any, message: str, **more: Any) -> bytes:
     what = {"code": code, "message": message, **more}
     body = {"jsonrpc": "2.0", "id": request.json["id"], "error": what}
     return http(200, json.dumps(body).encode())
+
+
+SSE = b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+def event(request: Received, result: Any) -> bytes:
+    """Return one event of a stream, to be written after `SSE`."""
+    body = {"jsonrpc": "2.0", "id": request.json["id"], "result": result}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
 def data(value: Any) -> dict[str, Any]:
@@ -118,7 +132,7 @@ class RawAgent:
         self._busy.add(serving)
         try:
             while (request := await _receive(reader)) is not None:
-                answer = await self._answer(request, Peer(writer))
+                answer = await self._answer(request, Peer(reader, writer))
                 if answer is None:
                     break
                 writer.write(answer)

@@ -9,11 +9,17 @@ Run it in the environment .venvs/a2a03.
 import asyncio
 from typing import Any
 
+import httpx
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.apps import A2AStarletteApplication
 from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
+from a2a.server.tasks import (
+    BasePushNotificationSender,
+    InMemoryPushNotificationConfigStore,
+    InMemoryTaskStore,
+    TaskUpdater,
+)
 from a2a.types import (
     AgentCapabilities,
     AgentCard,
@@ -164,13 +170,19 @@ def main() -> None:
         description="An agent on the SDK 0.3",
         version="1.0.0",
         url=f"http://127.0.0.1:{sock.getsockname()[1]}/",
-        capabilities=AgentCapabilities(streaming=True),
+        capabilities=AgentCapabilities(streaming=True, push_notifications=True),
         default_input_modes=["text/plain"] if options.text_only else ["application/json"],
         default_output_modes=["application/json", "text/plain"],
         skills=[AgentSkill(id="test", name="test", description="does as told", tags=["test"])],
     )
     executor = Executor()
-    handler = DefaultRequestHandler(agent_executor=executor, task_store=InMemoryTaskStore())
+    configs = InMemoryPushNotificationConfigStore()
+    handler = DefaultRequestHandler(
+        agent_executor=executor,
+        task_store=InMemoryTaskStore(),
+        push_config_store=configs,
+        push_sender=BasePushNotificationSender(httpx.AsyncClient(), configs),
+    )
     app = A2AStarletteApplication(agent_card=card, http_handler=handler).build()
     executor.recorder = Recorder(app)
     serve(executor.recorder, sock)

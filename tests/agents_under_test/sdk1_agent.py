@@ -1,5 +1,7 @@
 """An agent on the official SDK 1.x: A2A 1.0 over JSON-RPC, and 0.3 beside it with --compat.
 
+With --rest it offers HTTP+JSON only; it sends push notifications.
+
 `cmd` of the input chooses what it does (see `Executor._work`); everything is counted by messageId.
 Run it in the environment .venvs/a2a1.
 """
@@ -7,12 +9,22 @@ Run it in the environment .venvs/a2a1.
 import asyncio
 from typing import Any
 
+import httpx
 from a2a.helpers.proto_helpers import get_data_parts, get_text_parts, new_data_part
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
-from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
+from a2a.server.routes import (
+    create_agent_card_routes,
+    create_jsonrpc_routes,
+    create_rest_routes,
+)
+from a2a.server.tasks import (
+    BasePushNotificationSender,
+    InMemoryPushNotificationConfigStore,
+    InMemoryTaskStore,
+    TaskUpdater,
+)
 from a2a.types import (
     AgentCapabilities,
     AgentCard,
@@ -163,31 +175,39 @@ async def _finish(task: TaskUpdater, part: Part) -> None:
 def main() -> None:
     parser = arguments()
     parser.add_argument("--compat", action="store_true", help="speaks 0.3 too")
+    parser.add_argument("--rest", action="store_true", help="offers HTTP+JSON only")
     options = parser.parse_args()
     sock = listen(options.port)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/"
     modes = ["text/plain"] if options.text_only else ["application/json", "text/plain"]
     versions = ["1.0", "0.3"] if options.compat else ["1.0"]
+    binding, place = ("HTTP+JSON", url + "rest") if options.rest else ("JSONRPC", url)
     card = AgentCard(
         name="sdk1",
         description="An agent on the SDK 1.x",
         version="1.0.0",
         supported_interfaces=[
-            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=v)
+            AgentInterface(url=place, protocol_binding=binding, protocol_version=v)
             for v in versions
         ],
-        capabilities=AgentCapabilities(streaming=True),
+        capabilities=AgentCapabilities(streaming=True, push_notifications=True),
         default_input_modes=modes,
         default_output_modes=["application/json", "text/plain"],
         skills=[AgentSkill(id="test", name="test", description="does as told", tags=["test"])],
     )
     executor = Executor()
+    configs = InMemoryPushNotificationConfigStore()
     handler = DefaultRequestHandler(
-        agent_executor=executor, task_store=InMemoryTaskStore(), agent_card=card
+        agent_executor=executor,
+        task_store=InMemoryTaskStore(),
+        agent_card=card,
+        push_config_store=configs,
+        push_sender=BasePushNotificationSender(httpx.AsyncClient(), configs),
     )
     routes = [
         *create_agent_card_routes(card),
         *create_jsonrpc_routes(handler, "/", enable_v0_3_compat=options.compat),
+        *create_rest_routes(handler, path_prefix="/rest"),
     ]
     executor.recorder = Recorder(Starlette(routes=routes))
     serve(executor.recorder, sock)

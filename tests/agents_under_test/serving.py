@@ -50,7 +50,7 @@ class Recorder:
             messages.append(await receive())
         body = b"".join(m.get("body", b"") for m in messages)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
-        self._requests.append({"headers": headers, "body": json.loads(body)})
+        self._requests.append({"headers": headers, "body": json.loads(body or b"null")})
         left = iter(messages)
 
         async def replay() -> MutableMapping[str, Any]:

@@ -1,60 +1,32 @@
 """The client under test, and what it is told to send."""
 
-import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from orchestrator import json_text
 from orchestrator.agents.client import A2AClient
-from orchestrator.domain.agent import (
-    Agent,
-    AgentId,
-    AgentStatus,
-    AuthType,
-    Call,
-    Failure,
-    Output,
-    TaskRef,
-)
+from orchestrator.domain.agent import Agent, AuthType, Call, Failure, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
-from orchestrator.domain.retry import RetryPolicy
 from tests.agents_under_test import launch
 from tests.agents_under_test.launch import AgentProcess
+from tests.agents_under_test.registered import agent_at
+
+__all__ = ["agent_at"]
 
 MAX_ANSWER = 1_000_000
-
-_NUMBERS = itertools.count(1)
-
-
-def agent_at(url: str, **more: Any) -> Agent:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    values: dict[str, Any] = {
-        "id": AgentId(UUID(int=next(_NUMBERS))),
-        "name": "reader",
-        "url": url,
-        "description": None,
-        "auth_type": AuthType.NONE,
-        "auth_config": {},
-        "timeout": timedelta(seconds=10),
-        "retry": RetryPolicy(),
-        "status": AgentStatus.ACTIVE,
-        "created_at": now,
-        "updated_at": now,
-    }
-    return Agent(**(values | more))
 
 
 def bearer(url: str, token: str, **more: Any) -> Agent:
     return agent_at(url, auth_type=AuthType.BEARER, auth_config={"token": token}, **more)
 
 
-def call_with(value: Any, *, step: str = "step", attempt: int = 1) -> Call:
+def call_with(value: Any, *, step: str = "step", attempt: int = 1, **more: Any) -> Call:
     run = f"run-{uuid4()}"
-    return Call(run, step, attempt, f"{run}.{step}.1", json_text.dumps(value), run)
+    given: dict[str, Any] = {"context_id": run} | more
+    return Call(run, step, attempt, f"{run}.{step}.1", json_text.dumps(value), **given)
 
 
 async def failure_of(client: A2AClient, agent: Agent, value: Any = None) -> Failure:

@@ -119,9 +119,9 @@ async def test_a_card_that_is_refused_is_final(answer: bytes, said: str, client:
     assert failure.outcome is Outcome.FINAL
 
 
-async def test_a_card_without_json_rpc_is_final(client: A2AClient) -> None:
-    rest = {"url": "http://x/", "protocolBinding": "HTTP+JSON", "protocolVersion": "1.0"}
-    async with RawAgent(_method, {CARD: {"supportedInterfaces": [rest]}}) as server:
+async def test_a_card_without_a_way_to_call_is_final(client: A2AClient) -> None:
+    grpc = {"url": "http://x/", "protocolBinding": "GRPC", "protocolVersion": "1.0"}
+    async with RawAgent(_method, {CARD: {"supportedInterfaces": [grpc]}}) as server:
         failure = await failure_of(client, agent_at(server.url))
 
     assert "offers no JSON-RPC interface" in failure.cause

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import tasks
+from orchestrator.agents import courtesy, tasks
 from orchestrator.agents.client import A2AClient
 from orchestrator.domain.agent import Agent, Cancellation, Failure, Outcome, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
@@ -30,6 +30,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_AFTER_ERROR_S", 0.001)
     monkeypatch.setattr(tasks, "_LONGEST_S", 0.002)
     monkeypatch.setattr(tasks, "_LONGEST_WISH_S", 0.002)
+    monkeypatch.setattr(courtesy, "_LONGEST_HOLD_S", 0.002)
 
 
 def _script(*steps: Any) -> tuple[raw.Handler, Iterator[Any]]:
@@ -72,7 +73,7 @@ async def test_any_state_but_an_end_is_waited_out(client: A2AClient) -> None:
     async with RawAgent(post) as server:
         output = await _followed(client, agent_at(server.url))
 
-    assert output == Output({"a": 1}, '{"a":1}')
+    assert output == Output({"a": 1}, '{"a":1}', '[{"parts":[{"data":{"a":1}}]}]')
     assert not list(left)
 
 

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpServer
 
-from tests.integration.api.conftest import Api
+from orchestrator.domain.agent import Agent
+from tests.integration.api.conftest import Api, step
 
 PATH = "/api/v1/agents"
 SECRET = "hunter2-hunter2"  # noqa: S105 - to be found nowhere
@@ -35,7 +38,40 @@ async def test_an_agent_is_created_with_defaults(api: Api) -> None:
             "backoff_multiplier": 2.0,
         },
         "status": "active",
+        "protocol": "auto",
+        "interface_url": None,
+        "headers": {},
+        "card_path": None,
+        "call_mode": "auto",
+        "push": False,
+        "max_concurrency": None,
+        "rate_limit": None,
+        "probe": None,
     }
+
+
+async def test_how_an_agent_is_talked_to_can_be_set_changed_and_cleared(api: Api) -> None:
+    given = {
+        "protocol": "1.0-rest",
+        "interface_url": "https://proxy/a",
+        "headers": {"X-Tenant": "blue"},
+        "card_path": "/card.json",
+        "call_mode": "wait",
+        "push": True,
+        "max_concurrency": 3,
+        "rate_limit": 0.5,
+    }
+    agent = await api.agent("a", **given)
+    assert {name: agent[name] for name in given} == given
+
+    path = f"{PATH}/{agent['id']}"
+    changed = await api("PUT", path, {"call_mode": "poll", "headers": None, "rate_limit": None})
+    merged = given | {"call_mode": "poll", "headers": {}, "rate_limit": None}
+    assert {name: changed[name] for name in given} == merged
+
+    cleared = await api("PUT", path, dict.fromkeys(given))
+    kept = {"protocol": "1.0-rest", "call_mode": "poll", "push": True, "headers": {}}
+    assert {name: cleared[name] for name in given} == dict.fromkeys(given) | kept
 
 
 async def test_the_guides_validation_error_word_for_word(api: Api) -> None:
@@ -290,3 +326,57 @@ async def test_of_agents_created_at_once_under_one_name_one_is(api: Api) -> None
     answers = await asyncio.gather(*(api.client.post(PATH, data=body) for _ in range(8)))
 
     assert sorted(answer.status for answer in answers) == [201] + [400] * 7
+
+
+async def test_a_probe_is_kept_and_shown_and_warns_who_uses_the_agent(
+    make_api: Callable[..., Any],
+) -> None:
+    probed = {
+        "grade": "C",
+        "version": "1.0",
+        "answers": "task",
+        "poll": "ok",
+        "cancel": "unsupported",
+        "stream": "unsupported",
+        "dedupe": "no",
+        "lookup": "no",
+        "error": None,
+    }
+    given = []
+
+    async def probe(agent: Agent, text: str) -> dict[str, Any]:
+        given.append((agent.name, text))
+        return probed
+
+    api = await make_api(agent_probe=probe)
+    agent = await api.agent()
+    path = f"{PATH}/{agent['id']}"
+
+    found = await api("POST", f"{path}/probe", {"input_data": {"a": 1}})
+    await api("POST", f"{path}/probe")
+
+    assert given == [("worker", '{"a":1}'), ("worker", '{"probe":true}')]
+    assert found == probed | {"probed_at": found["probed_at"]}
+    shown = await api("GET", path)
+    assert TIME.fullmatch(shown["probe"]["probed_at"])
+    assert shown["updated_at"] == agent["updated_at"]
+    warning = (
+        "Step 'first': agent 'worker' takes no cancel, so that its work goes on when a run is"
+        " cancelled"
+    )
+    workflow = await api.workflow()
+    assert workflow["warnings"] == [warning]
+    changed = {"start_step": "second", "steps": {"second": step("second")}}
+    update = await api("PUT", f"/api/v1/workflows/{workflow['id']}", changed)
+    assert update["warnings"] == [warning.replace("first", "second")]
+
+
+async def test_a_card_is_shown_as_understood_and_an_absent_agent_says_why(api: Api) -> None:
+    agent = await api.agent(interface_url="http://127.0.0.1:9/x")
+
+    shown = await api("GET", f"{PATH}/{agent['id']}/card")
+
+    assert shown["interface_url"] is None
+    assert "cannot be reached" in shown["error"]
+    await api("GET", f"{PATH}/{uuid4()}/card", status=404)
+    await api("POST", f"{PATH}/{uuid4()}/probe", status=404)

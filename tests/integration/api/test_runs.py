@@ -176,7 +176,8 @@ async def test_every_step_is_shown_with_what_went_in_and_out(api: Api) -> None:
     async with api.pool.acquire() as conn:
         await conn.execute(
             "INSERT INTO step_execution VALUES ($1, 'first', 0, 'worker', 'COMPLETED', 2, 1,"
-            """ '{"z": 1, "a": 2}', '{"y": [1.0]}', NULL, NULL, NULL, NULL, NULL, $2, $2)""",
+            """ '{"z": 1, "a": 2}', '{"y": [1.0]}', NULL, NULL, NULL, NULL, NULL, $2, $2,"""
+            """ '[{"artifactId": "b", "parts": []}]')""",
             run_id,
             NOW,
         )
@@ -204,6 +205,7 @@ async def test_every_step_is_shown_with_what_went_in_and_out(api: Api) -> None:
         "waiting_for": None,
         "question": None,
         "cancel": None,
+        "artifacts": [{"artifactId": "b", "parts": []}],
     }
     assert list(after[0]["input_data"]) == ["z", "a"]
     assert before[0]["id"].startswith("step-exec-")

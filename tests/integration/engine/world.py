@@ -102,6 +102,7 @@ class Engine:
                 definitions=Definitions(HOUR),
                 metrics=Metrics("1"),
                 owner=terms.Owner(uuid4(), "test"),
+                push=None,
             )
             watch = Watch(self.binding.statuses, 10)
             self.node = Node(self.binding.ports(), LIMITS, self.binding.metrics, watch)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from orchestrator.agents import card, v03, v1
+from orchestrator.agents import card, rest, v03, v1
 from orchestrator.agents.failures import Fault
-from orchestrator.domain.agent import Outcome
+from orchestrator.domain.agent import InputAs, Options, Outcome, Protocol
 
 BASE = URL("http://agent:8080/base")
 V1 = {"url": "http://agent:8080/v1", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
@@ -56,7 +56,7 @@ def test_a_card_of_both_styles_is_taken_at_its_newest() -> None:
 @pytest.mark.parametrize(
     ("described", "said"),
     [
-        ({"supportedInterfaces": [REST]}, "HTTP+JSON 1.0"),
+        ({"supportedInterfaces": [{**REST, "protocolVersion": "0.3"}]}, "HTTP+JSON 0.3"),
         ({"supportedInterfaces": [{**V1, "protocolVersion": "2.0"}]}, "JSONRPC 2.0"),
         ({"url": "http://agent:8080/", "preferredTransport": "GRPC"}, "GRPC"),
     ],
@@ -121,3 +121,70 @@ def test_a_registered_url_that_names_the_card_is_taken_as_such() -> None:
     url = URL("http://agent/.well-known/agent-card.json")
 
     assert card.urls(url) == (url,)
+
+
+def test_http_json_of_1_0_is_taken_where_it_is_all_there_is() -> None:
+    found = card.endpoint({"supportedInterfaces": [{**REST, "tenant": "t"}]}, BASE)
+
+    assert (found.url, found.dialect, found.tenant) == (URL(REST["url"]), rest, "t")
+
+
+@pytest.mark.parametrize(
+    ("options", "url", "dialect"),
+    [
+        (Options(protocol=Protocol.V0_3), V03["url"], v03),
+        (Options(protocol=Protocol.V1), V1["url"], v1),
+        (Options(protocol=Protocol.V1_REST), REST["url"], rest),
+        (Options(interface_url="http://proxy/x"), "http://proxy/x", v1),
+        (Options(Protocol.V0_2, interface_url="http://proxy/x"), "http://proxy/x", v03),
+    ],
+)
+def test_what_the_operator_fixed_wins_over_the_card(
+    options: Options, url: str, dialect: object
+) -> None:
+    found = card.endpoint({"supportedInterfaces": [V1, V03, REST]}, BASE, options)
+
+    assert (found.url, found.dialect) == (URL(url), dialect)
+
+
+def test_a_fixed_protocol_that_the_card_does_not_name_is_spoken_at_the_registered_url() -> None:
+    found = card.endpoint({"supportedInterfaces": [V03]}, BASE, Options(Protocol.V1))
+
+    assert (found.url, found.dialect) == (BASE, v1)
+
+
+def test_without_a_card_the_operators_word_is_all_there_is() -> None:
+    options = Options(Protocol.V1_REST, "http://proxy/x")
+
+    assert card.without_card(BASE, options) == card.Endpoint(URL("http://proxy/x"), rest)
+    assert card.without_card(BASE) == card.Endpoint(BASE, v03)
+
+
+def test_capabilities_are_what_the_card_says_plainly() -> None:
+    able = card.endpoint({"capabilities": {"streaming": True, "pushNotifications": "yes"}}, BASE)
+
+    assert (able.streaming, able.push) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("wish", "skill", "sent"),
+    [
+        (InputAs.AUTO, None, InputAs.DATA),
+        (InputAs.AUTO, "talk", InputAs.TEXT),
+        (InputAs.AUTO, "count", InputAs.DATA),
+        (InputAs.AUTO, "like the card", InputAs.DATA),
+        (InputAs.AUTO, "no such", InputAs.DATA),
+        (InputAs.BOTH, "talk", InputAs.BOTH),
+    ],
+)
+def test_the_skills_own_input_modes_count_for_it(
+    wish: InputAs, skill: str | None, sent: InputAs
+) -> None:
+    skills = [
+        {"id": "talk", "inputModes": ["text/plain"]},
+        {"id": "count", "inputModes": ["application/json"]},
+        {"id": "like the card"},
+    ]
+    found = card.endpoint({"defaultInputModes": ["application/json"], "skills": skills}, BASE)
+
+    assert found.input_as(wish, skill) is sent

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.api.agent_schemas import AgentCreate, AgentUpdate
 from orchestrator.api.schemas import (
-    AgentCreate,
     AgentsQuery,
-    AgentUpdate,
     Body,
     CancelRequest,
     ExecuteRequest,
@@ -88,6 +87,18 @@ def test_the_guides_first_example_of_wrong_fields() -> None:
             {"retry_config": {"backoff_multiplier": 0.99}},
             ("retry_config.backoff_multiplier", "greater_than_equal"),
         ),
+        ({"protocol": "2.0"}, ("protocol", "literal_error")),
+        ({"call_mode": "blocking"}, ("call_mode", "literal_error")),
+        ({"interface_url": "ftp://a/"}, ("interface_url", "url_scheme")),
+        ({"card_path": "card.json"}, ("card_path", "string_pattern_mismatch")),
+        ({"card_path": "/card?x=1"}, ("card_path", "string_pattern_mismatch")),
+        ({"headers": {"a b": "x"}}, ("headers", "value_error")),
+        ({"headers": {"A2A-Version": "9"}}, ("headers", "value_error")),
+        ({"headers": {"X-A": "x", "x-a": "y"}}, ("headers", "value_error")),
+        ({"headers": {"X-A": "x\ny"}}, ("headers.X-A", "string_pattern_mismatch")),
+        ({"push": "yes"}, ("push", "bool_type")),
+        ({"max_concurrency": 0}, ("max_concurrency", "greater_than_equal")),
+        ({"rate_limit": 0}, ("rate_limit", "greater_than_equal")),
     ],
 )
 def test_an_agent_out_of_bounds_is_refused(changed: dict[str, Any], fault: tuple[str, str]) -> None:
@@ -106,6 +117,10 @@ def test_an_agent_out_of_bounds_is_refused(changed: dict[str, Any], fault: tuple
         {"retry_config": {"max_retries": 0, "backoff_multiplier": 1}},
         {"retry_config": {"max_retries": 10, "initial_delay_ms": 100, "max_delay_ms": 1000}},
         {"description": None},
+        {"protocol": "1.0-rest", "interface_url": "https://a/x", "card_path": "/a/card.json"},
+        {"headers": {"X-Tenant": "blue", "Authorization": "Basic x"}, "call_mode": "wait"},
+        {"push": True, "max_concurrency": 1, "rate_limit": 0.5},
+        {"headers": None, "interface_url": None, "max_concurrency": None, "rate_limit": 1},
     ],
 )
 def test_an_agent_at_its_bounds_is_taken(changed: dict[str, Any]) -> None:
@@ -166,6 +181,10 @@ def test_any_other_url_is_refused(url: str) -> None:
         ({"steps": {"s": STEP | {"timeout_ms": 0}}}, "steps.s.timeout_ms"),
         ({"steps": {"s": STEP | {"timeout_ms": 2**40}}}, "steps.s.timeout_ms"),
         ({"steps": {"s": STEP | {"on_unknown_outcome": "x"}}}, "steps.s.on_unknown_outcome"),
+        ({"steps": {"s": STEP | {"input_as": "json"}}}, "steps.s.input_as"),
+        ({"steps": {"s": STEP | {"context": "all"}}}, "steps.s.context"),
+        ({"steps": {"s": STEP | {"skill": ""}}}, "steps.s.skill"),
+        ({"steps": {"s": STEP | {"prompt": {}}}}, "steps.s.prompt"),
         ({"steps": {"s": STEP | {"next_step": 1}}}, "steps.s.next_step"),
     ],
 )

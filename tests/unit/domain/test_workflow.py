@@ -129,6 +129,13 @@ def renamed() -> dict[str, Any]:
             "Step 'a': ${a.output} refers to step 'a', which cannot have run before it",
         ),
         (
+            {
+                **chain("a", "b"),
+                "steps": {"a": step("a", "b", prompt="${b.output}"), "b": step("b")},
+            },
+            "Step 'a': ${b.output} refers to step 'b', which cannot have run before it",
+        ),
+        (
             chain("a", a={"x": "${foo}"}),
             "Step 'a': malformed reference '${foo}': " + NEITHER,
         ),
@@ -151,6 +158,10 @@ def test_a_structural_fault_is_refused_naming_the_step(data: dict[str, Any], mes
         ({"steps": {"a": step("a", timeout_ms=10**30)}}, "Step 'a': "),
         ({"steps": {"a": step("a", on_unknown_outcome="?")}}, "Step 'a': '?' is not a valid"),
         ({"steps": {"a": {**step("a"), "next_step": ["a"]}}}, "Step 'a': next_step is missing"),
+        ({"steps": {"a": step("a", input_as="?")}}, "Step 'a': '?' is not a valid InputAs"),
+        ({"steps": {"a": step("a", context="?")}}, "Step 'a': '?' is not a valid ContextScope"),
+        ({"steps": {"a": step("a", prompt="${")}}, "Step 'a': malformed reference '${'"),
+        ({"steps": {"a": step("a", skill=7)}}, "Step 'a': skill is missing"),
     ],
 )
 def test_data_of_another_form_is_refused(change: dict[str, Any], message: str) -> None:
