@@ -258,7 +258,8 @@ class RunActor:
 
     async def _wait(self, path: StepPath, attempt: int, delay: timedelta) -> Command | _Finished:
         left = max(0.0, self._deadline(path) - time.monotonic())
-        wait = min(delay.total_seconds(), left)
+        # A wait that ended while nobody owned the run is no shorter than a deadline that did, too.
+        wait = min(max(0.0, delay.total_seconds()), left)
         if wait > self._limits.park_after.total_seconds():
             self.parked_for = timedelta(seconds=wait)
             return _Finished(Left.PARKED)

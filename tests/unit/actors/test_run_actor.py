@@ -252,6 +252,19 @@ async def test_a_run_loaded_in_its_backoff_waits_for_the_rest_and_is_no_takeover
     assert world.done[:2] == ["StepStarted", 'call one 2 {"n":1}']
 
 
+async def test_a_run_loaded_after_its_backoff_and_its_deadline_is_over_and_calls_nobody() -> None:
+    over = timedelta(seconds=-1)
+    step = StepExecution(
+        StepPath("one"), StepStatus.RUNNING, 1, 2, due_in=2 * over, deadline_in=over, input={}
+    )
+    world = World(echo)
+    actor = world.actor(a_run(RunStatus.RUNNING, step))
+
+    await actor.live()
+
+    assert world.done == ["StepFailed", "RunFailed"]
+
+
 async def test_the_steps_timeout_ends_a_call_that_hangs() -> None:
     async def hang(_: Call) -> Output:
         await asyncio.Event().wait()
