@@ -5,10 +5,10 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo run up check test fuzz interop clients clean dev
+.PHONY: help demo run up check test simulate fuzz interop clients clean dev
 
 PY := .venv/bin/python
-export INPUT KEEP LENGTH SEED
+export INPUT KEEP LENGTH SEED SEEDS FIRST
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ check: dev ## Format check, linters, types, layers, unit tests
 test: check ## `make check`, then all other tests
 	@scripts/test-machine
 	$(PY) -m pytest -q --durations=10 tests --ignore=tests/unit
+
+simulate: dev ## Worlds of the simulated engine: SEEDS=n of them, or SEED=n alone and with its trace
+	@$(PY) -m tests.simulation $${SEED:+--seed $$SEED} $${SEEDS:+--seeds $$SEEDS} $${FIRST:+--first $$FIRST}
 
 fuzz: dev ## A long schemathesis run against the API (LENGTH=300 seconds; SEED=1 repeats that one)
 	@FUZZ_SECONDS="$${LENGTH:-300}" FUZZ_SEED="$${SEED:-$$(date +%s)}" \

@@ -1,0 +1,285 @@
+"""The statements about runs: the journal's, those that create and load, cancel and retry."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from tests.simulation.rows import ENDED, CancellationRow, EventRow, RunRow, StepRow, moment
+from tests.simulation.tables import Rows, Session, Tables
+
+
+class RunStatements(Tables):
+    """A mixin of `Database`; each statement is a method."""
+
+    def add_run(self, run: RunRow) -> None:
+        """Insert a run with its first event."""
+        self.runs[run.id] = run
+        run.updated_at = run.created_at
+        self._record(run, run.created_at, [{"kind": "RunCreated"}])
+
+    # -- the journal ------------------------------------------------------------------------------
+
+    def _write(self, args: Sequence[Any], _: Session) -> Rows:
+        _refuse_nul(args[4:29])
+        now = self.now()
+        fence = {
+            (partition, epoch)
+            for partition, epoch in zip(args[0], args[1], strict=True)
+            if partition in self.terms and self.terms[partition].epoch == epoch
+        }
+        applied: dict[UUID, tuple[RunRow, list[dict[str, Any]]]] = {}
+        for decision in zip(*args[4:14], strict=True):
+            run_id, partition, epoch, base_seq = decision[:4]
+            run = self.runs.get(run_id)
+            if (
+                run is None
+                or (partition, epoch) not in fence
+                or run.partition != partition
+                or run.seq != base_seq
+                or run.status in ENDED
+            ):
+                continue
+            self._apply(run, decision, now)
+            applied[run_id] = run, json.loads(decision[9])
+        for step in zip(*args[14:29], strict=True):
+            if step[0] in applied:
+                self._write_step(applied[step[0]][0], step, now)
+        for run, events in applied.values():
+            self._record(run, now, events)
+        return [(run_id,) for run_id in applied]
+
+    def _apply(self, run: RunRow, decision: tuple[Any, ...], now: float) -> None:
+        _, _, epoch, _, seq, token, status, error, wake_in, _ = decision
+        run.seq, run.epoch, run.token, run.status = seq, epoch, token, str(status)
+        run.error_message, run.updated_at = error, now
+        run.completed_at = now if status in ("COMPLETED", "FAILED") else None
+        run.wake_at = None
+        if wake_in is not None:  # of the steps as they are before this statement
+            ends = [
+                step.deadline_at
+                for step in run.steps.values()
+                if step.status == "RUNNING" and step.deadline_at is not None
+            ]
+            run.wake_at = min([now + wake_in.total_seconds(), *ends])
+
+    def _write_step(self, run: RunRow, step: tuple[Any, ...], now: float) -> None:
+        _, path, position, agent_name, status, attempt, message_no, given, made, *rest = step
+        error, task_id, task_context, due_in, timeout, cancel_task = rest
+        row = run.steps.get(path)
+        if row is None:
+            row = run.steps[path] = StepRow(path, position, agent_name, "", 0, 0)
+            run.steps = dict(sorted(run.steps.items(), key=lambda item: item[1].position))
+        if row.status != "COMPLETED":
+            row.status, row.attempt, row.message_no = str(status), attempt, message_no
+            row.input = row.input if given is None else given
+            row.output = row.output if made is None else made
+            row.error_message, row.task_id, row.task_context = error, task_id, task_context
+            row.due_at = _later(now, due_in)
+            if timeout is not None:
+                row.deadline_at = _later(now, timeout)
+            row.started_at = now if row.started_at is None else row.started_at
+            row.completed_at = now if status in ("COMPLETED", "FAILED") else None
+        if cancel_task:
+            self._ask_to_cancel(run, path, agent_name, message_no, task_id, task_context, now)
+
+    def _ask_to_cancel(
+        self,
+        run: RunRow,
+        path: str,
+        agent_name: str,
+        message_no: int,
+        task_id: str | None,
+        task_context: str | None,
+        now: float,
+    ) -> None:
+        message_id = f"run-{run.id}.{path}.{message_no}"
+        row = CancellationRow(
+            run.id, message_id, path, run.partition, agent_name, task_id, task_context, now
+        )
+        self.cancellations.setdefault((run.id, message_id), row)
+
+    def _record(self, run: RunRow, now: float, events: list[dict[str, Any]]) -> None:
+        event = EventRow(run.seq, run.epoch, now, events)
+        run.history.append(event)
+        if run.status in ENDED:
+            self.unfinished.pop(run.id, None)
+        else:
+            self.unfinished[run.id] = run
+        self.observe(run, event)
+
+    def _explain(self, args: Sequence[Any], _: Session) -> Rows:
+        found = []
+        for run_id, partition in zip(args[0], args[1], strict=True):
+            run, term = self.runs.get(run_id), self.terms.get(partition)
+            found.append(
+                {
+                    "run_id": run_id,
+                    "seq": None if run is None else run.seq,
+                    "token": None if run is None else run.token,
+                    "epoch": None if term is None else term.epoch,
+                }
+            )
+        return found
+
+    # -- creating and loading ---------------------------------------------------------------------
+
+    def _create(self, args: Sequence[Any], _: Session) -> Rows:
+        _refuse_nul(args[:7])
+        *columns, partitions = args
+        made = []
+        for workflow_id, version, key, name, given, triggered_by, token in zip(
+            *columns, strict=True
+        ):
+            run_id, now = self._new_id(), self.now()
+            partition = (run_id.int & 0xFFFFFFFF) % partitions
+            run = RunRow(run_id, partition, workflow_id, version, key, name, given, now, token)
+            run.triggered_by = triggered_by
+            self.add_run(run)
+            made.append(
+                {"token": token, "id": run_id, "partition": partition, "created_at": moment(now)}
+            )
+        return made
+
+    def _new_id(self) -> UUID:
+        """Make an id in the order of time, its end at random."""
+        self._made += 1
+        milliseconds = int(moment(self.now()).timestamp() * 1000)
+        return UUID(
+            int=milliseconds << 80
+            | 0x7 << 76
+            | (self._made & 0xFFF) << 64
+            | 0x2 << 62
+            | self._chance.getrandbits(62)
+        )
+
+    def _load(self, args: Sequence[Any], _: Session) -> Rows:
+        now = self.now()
+        return [
+            {
+                "id": run.id,
+                "partition": run.partition,
+                "workflow_id": run.workflow_id,
+                "workflow_version": run.workflow_version,
+                "input": run.input,
+                "status": run.status,
+                "seq": run.seq,
+                "error_message": run.error_message,
+                "steps": [_loaded(step, now) for step in run.steps.values()],
+            }
+            for run_id in args[0]
+            if (run := self.runs.get(run_id)) is not None
+        ]
+
+    def _partition(self, args: Sequence[Any], _: Session) -> Rows:
+        run = self.runs.get(args[0])
+        return [] if run is None else [{"partition": run.partition}]
+
+    def _fail_corrupt(self, args: Sequence[Any], _: Session) -> Rows:
+        run_id, reason, partition, epoch = args
+        _refuse_nul([reason])
+        term, run = self.terms.get(partition), self.runs.get(run_id)
+        if term is None or term.epoch != epoch:
+            return [{"fail_run": False}]
+        if run is not None and run.partition == partition and run.status not in ENDED:
+            now = self.now()
+            self._move(run, "FAILED", epoch, reason, now)
+            run.completed_at = now
+            self._end_running_steps(run, now)
+            self._record(run, now, [{"kind": "RunFailed", "cause": reason}])
+        return [{"fail_run": True}]
+
+    # -- what the API decides ---------------------------------------------------------------------
+
+    def _get(self, args: Sequence[Any], _: Session) -> Rows:
+        run = self.runs.get(args[0])
+        return [] if run is None else [run.record()]
+
+    def _state(self, args: Sequence[Any], _: Session) -> Rows:
+        found = (self.runs.get(run_id) for run_id in args[0])
+        return [
+            {"id": run.id, "status": run.status, "seq": run.seq} for run in found if run is not None
+        ]
+
+    def _cancel(self, args: Sequence[Any], _: Session) -> Rows:
+        run_id, reason = args
+        _refuse_nul([reason])
+        run = self.runs.get(run_id)
+        if run is None or run.status in ENDED:
+            return []
+        now, reason = self.now(), (reason or "").strip(" ") or None
+        said = "Cancelled" if reason is None else f"Cancelled: {reason}"
+        self._move(run, "CANCELLED", 0, said, now)
+        run.cancelled_at, run.cancelled_by = now, "system"
+        self._end_running_steps(run, now)
+        event = {"kind": "RunCancelled", "reason": reason}
+        self._record(run, now, [{k: v for k, v in event.items() if v is not None}])
+        return [run.record()]
+
+    def _retry(self, args: Sequence[Any], _: Session) -> Rows:
+        run = self.runs.get(args[0])
+        if run is None or run.status not in ("FAILED", "CANCELLED"):
+            return []
+        now = self.now()
+        self._move(run, "PENDING", 0, None, now)
+        run.completed_at = run.cancelled_at = run.cancelled_by = None
+        for path, step in run.steps.items():
+            if step.status != "COMPLETED":
+                run.steps[path] = StepRow(
+                    path, step.position, step.agent_name, "PENDING", 0, step.message_no
+                )
+        self._record(run, now, [{"kind": "RunRetried"}])
+        return [run.record()]
+
+    def _move(self, run: RunRow, status: str, epoch: int, error: str | None, now: float) -> None:
+        run.status, run.error_message, run.updated_at = status, error, now
+        run.seq, run.epoch, run.wake_at = run.seq + 1, epoch, None
+        run.token = self._chance.getrandbits(64) - (1 << 63)
+
+    def _end_running_steps(self, run: RunRow, now: float) -> None:
+        for step in run.steps.values():
+            if step.status != "RUNNING":
+                continue
+            if step.due_at is None or step.task_id is not None:
+                self._ask_to_cancel(
+                    run,
+                    step.path,
+                    step.agent_name,
+                    step.message_no,
+                    step.task_id,
+                    step.task_context,
+                    now,
+                )
+            step.status, step.error_message = "FAILED", run.error_message
+            step.due_at, step.completed_at = None, now
+
+
+def _later(now: float, wait: timedelta | None) -> float | None:
+    return None if wait is None else now + wait.total_seconds()
+
+
+def _loaded(step: StepRow, now: float) -> tuple[Any, ...]:
+    return (
+        step.path,
+        step.status,
+        step.attempt,
+        step.message_no,
+        step.task_id,
+        step.task_context,
+        None if step.due_at is None else timedelta(seconds=step.due_at - now),
+        None if step.deadline_at is None else timedelta(seconds=step.deadline_at - now),
+        step.input if step.status == "RUNNING" else None,
+        step.output if step.status == "COMPLETED" else None,
+    )
+
+
+def _refuse_nul(columns: Sequence[Any]) -> None:
+    for column in columns:
+        for value in column if isinstance(column, list | tuple) else [column]:
+            if isinstance(value, str) and "\0" in value:
+                raise asyncpg.CharacterNotInRepertoireError(
+                    'invalid byte sequence for encoding "UTF8": 0x00'
+                )
