@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from tests.simulation import coverage, runner
+from tests.simulation import runner, walk
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def _one(seed: int, actions: int | None) -> int:
 def _many(seeds: range) -> int:
     result = runner.run_on_all_cores(seeds)
     print(result.summary())
-    there = coverage.reachable()
+    there = walk.reachable()
     met = there & result.coverage.pairs.keys()
     print(f"state x command: {len(met)} of {len(there)} pairs met")
     for pair in sorted(there - met):

@@ -12,11 +12,23 @@ from datetime import timedelta
 from typing import Any
 
 from orchestrator import json_text
-from orchestrator.domain.agent import Agent, Call, Cancellation, Failure, Outcome, Output, TaskRef
+from orchestrator.domain.agent import (
+    Agent,
+    Asked,
+    Call,
+    Cancellation,
+    Failure,
+    Outcome,
+    Output,
+    TaskRef,
+    WaitingFor,
+)
 from orchestrator.domain.errors import CallFailed
 from tests.simulation.loop import ProcessLoop, resolve
 
 _HANG_S = 3.0  # an exchange's timeout
+_MOST_QUESTIONS = 3
+_QUESTIONS = {"asking": WaitingFor.INPUT, "login": WaitingFor.AUTH}  # ends of tasks that are none
 
 
 @dataclass(slots=True)
@@ -31,12 +43,14 @@ class Made:
 
 @dataclass(slots=True)
 class Work:
-    """A task at an agent."""
+    """A task at an agent; `heard` are the messages that it has taken, the newest last."""
 
-    call: Call
+    heard: list[Call]
     ends_at: float
     end: str
     cancelled: bool = False
+    questions: int = 0
+    asks: WaitingFor | None = None  # open now
 
 
 class Agents:
@@ -61,7 +75,7 @@ class Agents:
 
     # -- send -------------------------------------------------------------------------------------
 
-    async def send(self, loop: ProcessLoop, call: Call) -> Output | TaskRef:
+    async def send(self, loop: ProcessLoop, call: Call) -> Output | TaskRef | Asked:
         reply = loop.create_future()
         fate = self._choose()
         if fate == "lost":  # it never arrives
@@ -70,7 +84,7 @@ class Agents:
         else:
             delay = 0.001 + 0.02 * self._chance.random()
             self._outside.call_later(delay, self._arrive, loop, call, fate, reply)
-        answer: Output | TaskRef = await reply
+        answer: Output | TaskRef | Asked = await reply
         return answer
 
     def _arrive(self, loop: ProcessLoop, call: Call, fate: str, reply: asyncio.Future[Any]) -> None:
@@ -96,21 +110,36 @@ class Agents:
                 answer = _failed(fate, number)
         loop.call_later(wait, resolve, reply, answer)
 
-    def _begin(self, call: Call, number: int, end: str) -> TaskRef:
+    def _begin(self, call: Call, number: int, end: str) -> TaskRef | Asked:
         task_id = f"task-{number}"
         ends_at = self._outside.time() + self._chance.expovariate(0.7)
-        self.tasks[task_id] = Work(call, ends_at, end or "answer")
+        work = self.tasks[task_id] = Work([call], ends_at, end or "answer")
+        if end in _QUESTIONS and self._chance.random() < 0.5:  # it asks at once
+            return self._question(task_id, work)
         return TaskRef(task_id, call.context_id)
+
+    def _question(self, task_id: str, work: Work) -> Asked:
+        if work.asks is None:
+            work.questions += 1
+            work.asks = _QUESTIONS[work.end]
+            # A login is made somewhere, and nobody tells us.
+            work.ends_at = self._outside.time() + self._chance.expovariate(0.2)
+        name = f"q{work.questions}"
+        return Asked(TaskRef(task_id, work.heard[0].context_id, name), work.asks, {"text": name})
 
     # -- tasks ------------------------------------------------------------------------------------
 
-    async def follow(self, task: TaskRef) -> Output:
+    async def follow(self, task: TaskRef) -> Output | Asked:
         work = self.tasks[task.task_id]
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(0.05 + self._soon())
             if work.cancelled:
                 raise _failed("final", int(task.task_id[5:]))
+            if work.asks is WaitingFor.AUTH and loop.time() >= work.ends_at:
+                self._log_in(work)
+            if work.asks is not None or (work.end in _QUESTIONS and loop.time() >= work.ends_at):
+                return self._question(task.task_id, work)
             if loop.time() < work.ends_at or work.end == "endless":
                 continue
             number = int(task.task_id[5:])
@@ -125,7 +154,77 @@ class Agents:
                 case "crash":
                     raise _failed("crash", number)
                 case _:
-                    return output(work.call, number)
+                    return output(work.heard[-1], number)
+
+    async def look(self, task: TaskRef) -> Output | TaskRef | Asked | None:
+        """Do what one poll does."""
+        await asyncio.sleep(self._soon())
+        work, number = self.tasks[task.task_id], int(task.task_id[5:])
+        if work.cancelled:
+            raise _failed("final", number)
+        if "transient" in self.weights and self._chance.random() < 0.2:
+            # It knows the task no longer, or the task ended badly.
+            raise _failed(self._chance.choice(("transient", "final")), number)
+        match self._choose():
+            case "hang" | "reset" | "lost":
+                return None  # it gives no news
+            case "task asking" if work.asks is not None:  # now it wants something else
+                work.end, work.asks = "asking", None
+                return self._question(task.task_id, work)
+            case _:
+                pass
+        if work.asks is WaitingFor.AUTH and self._outside.time() < work.ends_at:
+            return None
+        if work.asks is WaitingFor.AUTH:
+            self._log_in(work)
+        ended = self._chance.random() < 0.5
+        return output(work.heard[-1], number) if ended else TaskRef(task.task_id, task.context_id)
+
+    async def answer(
+        self, loop: ProcessLoop, call: Call, task: TaskRef
+    ) -> Output | TaskRef | Asked:
+        """Take an answer, unless the question is past."""
+        reply = loop.create_future()
+        fate = self._choose()
+        self._outside.call_later(self._soon(), self._take_answer, loop, call, task, fate, reply)
+        taken: Output | TaskRef | Asked = await reply
+        return taken
+
+    def _take_answer(
+        self,
+        loop: ProcessLoop,
+        call: Call,
+        task: TaskRef,
+        fate: str,
+        reply: asyncio.Future[Any],
+    ) -> None:
+        self._number += 1
+        made = Made(self._outside.time(), call, self._number, loop.name)
+        self.calls.append(made)
+        self.arrived(made)
+        work = self.tasks[task.task_id]
+        answer: Any = TaskRef(task.task_id, task.context_id, task.asked)
+        if work.cancelled:
+            answer = _failed("final", self._number)
+        elif fate in ("transient", "final", "lost"):  # it is not taken
+            answer = _failed("unknown" if fate == "lost" else fate, self._number)
+        elif work.asks is not None:
+            work.heard.append(call)
+            work.asks = None
+            asks_again = work.questions < _MOST_QUESTIONS and self._chance.random() < 0.3
+            work.end = self._chance.choice(list(_QUESTIONS)) if asks_again else "answer"
+            work.ends_at = self._outside.time() + self._soon()
+            if asks_again and self._chance.random() < 0.5:
+                answer = self._question(task.task_id, work)
+            elif work.end == "answer" and self._chance.random() < 0.5:
+                answer = output(call, self._number)
+        if fate in ("hang", "reset"):
+            answer = _failed("unknown", self._number)
+        loop.call_later(self._soon(), resolve, reply, answer)
+
+    def _log_in(self, work: Work) -> None:
+        """Let a task go on that waited for a login."""
+        work.asks, work.end = None, "silent" if self._chance.random() < 0.4 else "answer"
 
     async def cancel(self, task: TaskRef) -> Cancellation:
         await asyncio.sleep(self._soon())
@@ -146,10 +245,16 @@ class Client:
         self._agents = agents
         self._loop = loop
 
-    async def send(self, agent: Agent, call: Call) -> Output | TaskRef:
+    async def send(self, agent: Agent, call: Call) -> Output | TaskRef | Asked:
         return await self._agents.send(self._loop, call)
 
-    async def follow(self, agent: Agent, task: TaskRef) -> Output:
+    async def answer(self, agent: Agent, call: Call, task: TaskRef) -> Output | TaskRef | Asked:
+        return await self._agents.answer(self._loop, call, task)
+
+    async def look(self, agent: Agent, task: TaskRef) -> Output | TaskRef | Asked | None:
+        return await self._agents.look(task)
+
+    async def follow(self, agent: Agent, task: TaskRef) -> Output | Asked:
         return await self._agents.follow(task)
 
     async def cancel(self, agent: Agent, task: TaskRef) -> Cancellation:

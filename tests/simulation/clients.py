@@ -28,6 +28,7 @@ class Clients:
         processes: Sequence[Process],
         workflows: Sequence[UUID],
         note: Note,
+        chance: random.Random,
     ) -> None:
         self.accepted: dict[UUID, None] = {}  # runs that were answered 202
         self.over = False  # nobody asks any more
@@ -35,6 +36,7 @@ class Clients:
         self._processes = processes
         self._workflows = workflows
         self._note = note
+        self._chance = chance
 
     def execute(self, chance: random.Random) -> None:
         process = self._serving(chance)
@@ -48,6 +50,30 @@ class Clients:
         """Cancel or retry some run."""
         if self.accepted:
             self._change(kind, chance.choice(list(self.accepted)), chance)
+
+    def asked(self, run_id: UUID, path: str, waiting_for: str) -> None:
+        """Answer a question after a while, perhaps twice, perhaps never."""
+        chance = self._chance
+        for _ in range(chance.choice((1, 1, 2)) if waiting_for == "input" else 0):
+            if chance.random() < 0.9:
+                self._outside.call_later(chance.expovariate(1), self._answer, run_id, path)
+
+    def _answer(self, run_id: UUID, path: str) -> None:
+        process = self._serving(self._chance)
+        if process is not None:
+            process.begin(self._give_input(process, RunId(run_id), path))
+
+    async def _give_input(self, process: Process, run_id: RunId, path: str) -> None:
+        deps = process.deps
+        if deps is None:
+            return
+        try:
+            async with pool.acquire(process.pool) as conn:
+                row = await runs.give_input(conn, run_id, path, '{"text":"so"}', None)
+        except OrchestratorError as error:
+            self._note("answer refused", error)
+            return
+        deps.nudge(Hint(HintKind.INPUT_GIVEN, row.id, row.partition, row.seq))
 
     def _serving(self, chance: random.Random) -> Process | None:
         serving = [

@@ -22,12 +22,12 @@ from orchestrator.store import (
     terms,
 )
 from orchestrator.store import journal as journals
+from tests.simulation.api_statements import ApiStatements
 from tests.simulation.owner_statements import OwnerStatements
-from tests.simulation.run_statements import RunStatements
 from tests.simulation.tables import Rows, Session, Statement
 
 
-class Database(RunStatements, OwnerStatements):
+class Database(ApiStatements, OwnerStatements):
     """Rows and statements; `time` is the database's clock, in seconds."""
 
     def __init__(self, time: Callable[[], float], chance: random.Random) -> None:
@@ -48,6 +48,8 @@ class Database(RunStatements, OwnerStatements):
             runs.SQL["state"]: self._state,
             runs.SQL["cancel"]: self._cancel,
             runs.SQL["retry"]: self._retry,
+            runs.SQL["give_input"]: self._give_input,
+            runs.SQL["step_defined"]: self._step_defined,
             cancellations.SQL["due"]: self._due_cancellations,
             cancellations.SQL["settle"]: self._settle,
             cancellations.SQL["postpone"]: self._postpone,

@@ -4,7 +4,6 @@ It reads the history as it is written and the calls as they arrive, keeps a plai
 and says what was wrong the moment it is. It knows nothing of fences and guards: only their purpose.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,17 +13,13 @@ from orchestrator import json_text
 from orchestrator.domain.run import message_id
 from tests.simulation.agents import Agents, Made
 from tests.simulation.database import Database
-from tests.simulation.lives import Life, Step
+from tests.simulation.lives import Life, Step, may_fail
 from tests.simulation.rows import ENDED, EventRow, RunRow
 from tests.simulation.setting import Setting
 
 _EARLY = 0.002  # delays are told in whole milliseconds
 _MOMENT = 0.1  # from a decision to its commit, where nothing delays it
 _LATE = 6.0  # where nothing is wrong: a few looks, and the first rebalances
-_KNOWN_ENDS = re.compile(
-    r"final \d+|transient \d+|unknown \d+|timed out after \d+ ms|the outcome of its call is unknown"
-    r"|there is nothing behind \$\{first\.output\.nothing\}|Agent '\w+' not found or inactive"
-)
 
 
 class Judge:
@@ -40,7 +35,7 @@ class Judge:
         self.lives: dict[UUID, Life] = {}
         self.unfinished: dict[UUID, None] = {}
         self.ends: Counter[str] = Counter()
-        self.events: Counter[str] = Counter()
+        self.asked: Callable[[UUID, str, str], None] = lambda *_: None  # somebody is to answer
         self._draining: dict[str, float] = {}  # processes that start nothing any more, since when
         self._database = database
         self._agents = agents
@@ -69,7 +64,6 @@ class Judge:
             self._wrong(run, f"written under an old term: {decision}")
         life.seq = decision.seq
         for event in decision.events:
-            self.events[event["kind"]] += 1
             self._take(run, life, event, decision)
         life.epoch = decision.epoch or life.epoch
         self._compare(run, life)
@@ -93,7 +87,8 @@ class Judge:
             case "RunTakenOver":
                 fine = before == "RUNNING" and self._may_be_taken_over(life, at)
                 for name, step in life.steps.items():
-                    if step.in_call and step.task is None and life.chain[name].resend:
+                    sends = step.task is None or step.answering
+                    if step.in_call and sends and life.chain[name].resend:
                         step.licences[step.attempt, step.number] += 1
             case "RunCompleted":
                 done = [s for s in life.steps.values() if s.status == "COMPLETED"]
@@ -102,7 +97,7 @@ class Judge:
             case "RunFailed":
                 fine, life.status = before not in ENDED, "FAILED"
                 self._fail_rest(run, life)
-                fine = fine and self._may_fail(event["cause"])
+                fine = fine and may_fail(self._crashes_allowed, event["cause"])
             case "RunCancelled":
                 fine, life.status = before not in ENDED, "CANCELLED"
                 self._fail_rest(run, life)
@@ -119,36 +114,60 @@ class Judge:
     def _take_step(
         self, run: RunRow, life: Life, step: Step, event: dict[str, Any], at: EventRow
     ) -> None:
-        kind, path, attempt, now = event["kind"], event["step_id"], event["attempt"], at.at
+        kind, path, now = event["kind"], event["step_id"], at.at
+        attempt = event.get("attempt", 0)
         fine = life.status == "RUNNING" and not self._is_late(step, now)
-        same = step.in_call and step.attempt == attempt
+        same = step.attempt == attempt and (step.in_call or step.waiting_for is not None)
         match kind:
             case "StepStarted":
                 fine = fine and self._may_start(life, step, path, attempt, now)
                 self._start(life, step, path, attempt, now)
             case "TaskRecorded":
-                fine = fine and same and step.task is None
-                step.task = event["task_id"]
-                fine = fine and self._is_of(run, path, step, self._agents.tasks[step.task].call)
+                again = step.answering or step.waiting_for is not None
+                fine = fine and same and (step.task is None or again)
+                step.task, step.due = event["task_id"], None
+                step.answering, step.waiting_for = False, None
+                fine = fine and self._is_of(run, path, step)
+            case "StepParked":
+                fine = fine and same and step.task in (None, event["task_id"])
+                step.task, step.waiting_for = event["task_id"], event["waiting_for"]
+                step.answering, step.due = False, None
+                fine = fine and self._is_of(run, path, step)
+                self.asked(run.id, path, event["waiting_for"])
+            case "StillWaiting":
+                fine = fine and step.waiting_for == "auth" and step.attempt == attempt
+            case "InputGiven":
+                fine = fine and step.waiting_for is not None and now <= step.deadline
+                step.waiting_for, step.answering = None, True
+                step.attempt, step.number, step.due = 0, step.number + 1, now
             case "AttemptFailed":
                 fine = fine and same and attempt < life.chain[path].max_attempts
                 step.due = now + event["delay_ms"] / 1000
+                step.waiting_for = None
                 if event["cause"].startswith("unknown"):
-                    fine = fine and (step.task is not None or life.chain[path].resend)
+                    follows = step.task is not None and not step.answering
+                    fine = fine and (follows or life.chain[path].resend)
                 else:
-                    step.number, step.task = step.number + 1, None
+                    step.number += 1
+                    step.task = step.task if step.answering else None
             case "StepCompleted":
                 fine = fine and same and self._is_answer(run, path, step)
-                step.status, step.due = "COMPLETED", None
+                step.status, step.due, step.waiting_for = "COMPLETED", None, None
+                step.answering = False
             case "StepFailed":
                 started = step.status == "RUNNING"
-                fine = fine and step.status != "COMPLETED" and self._may_fail(event["cause"])
+                fine = (
+                    fine
+                    and step.status != "COMPLETED"
+                    and may_fail(self._crashes_allowed, event["cause"])
+                )
                 if event["cause"].startswith("timed out"):
                     fine = fine and started and now >= step.deadline - _EARLY
                     fine = fine and not (self._punctual and now > step.deadline + _LATE)
                     if step.at_work:
                         self._expect_cancellation(run, path, step)
                 step.status, step.attempt, step.due = "FAILED", attempt, None
+                step.waiting_for, step.answering = None, False
             case _:
                 fine = False
         if not fine:
@@ -186,7 +205,7 @@ class Judge:
             step.number += 1
             step.deadline = now + life.chain[path].timeout
         step.status, step.attempt, step.due = "RUNNING", attempt, None
-        if step.task is None:
+        if step.task is None or step.answering:
             step.licences[attempt, step.number] += 1
 
     def _fail_rest(self, run: RunRow, life: Life) -> None:
@@ -194,17 +213,13 @@ class Judge:
             if step.status == "RUNNING":
                 if step.at_work:
                     self._expect_cancellation(run, path, step)
-                step.status, step.due = "FAILED", None
+                step.status, step.due, step.waiting_for = "FAILED", None, None
+                step.answering = False
 
-    def _may_fail(self, cause: str) -> bool:
-        """Whether agents or rows give a reason for this; a fault of the surroundings is none."""
-        cause = re.sub(r"^Step '\w+' failed: ", "", cause)
-        if cause.startswith(("the run crashed its actor", "a value cannot be stored")):
-            return self._crashes_allowed
-        return cause.startswith("the run's rows cannot be used") or bool(_KNOWN_ENDS.match(cause))
-
-    def _is_of(self, run: RunRow, path: str, step: Step, call: Any) -> bool:
-        return bool(call.message_id == message_id(run.id, path, step.number))
+    def _is_of(self, run: RunRow, path: str, step: Step) -> bool:
+        """Whether the task has heard a message of this step."""
+        heard = self._agents.tasks[step.task or ""].heard
+        return any(call.message_id.startswith(f"run-{run.id}.{path}.") for call in heard)
 
     def _is_answer(self, run: RunRow, path: str, step: Step) -> bool:
         text = run.steps[path].output
@@ -218,9 +233,21 @@ class Judge:
 
     def _compare(self, run: RunRow, life: Life) -> None:
         """Hold the rows against the model."""
-        told = [(path, s.status, s.attempt, s.number, s.task) for path, s in life.steps.items()]
+        told = [
+            (path, s.status, s.attempt, s.number, s.task, s.waiting_for, s.answering)
+            for path, s in life.steps.items()
+        ]
         rows = [
-            (path, s.status, s.attempt, s.message_no, s.task_id) for path, s in run.steps.items()
+            (
+                path,
+                s.status,
+                s.attempt,
+                s.message_no,
+                s.task_id,
+                s.waiting_for,
+                s.answer is not None,
+            )
+            for path, s in run.steps.items()
         ]
         if (run.status, run.seq) != (life.status, life.seq) or told != rows:
             self._wrong(run, f"its rows do not say what its history says: {rows}, {told}")
@@ -242,7 +269,11 @@ class Judge:
         if step.licences[licence] < 0:
             self._wrong(run, f"a call too many: {call} by {made.process}, {step}")
         row = run.steps[call.step]
-        if (row.attempt, row.message_no) == licence and row.input not in (None, call.input):
+        is_answer = call.task_id is not None
+        if is_answer and call.task_id != row.task_id and (row.attempt, row.message_no) == licence:
+            self._wrong(run, f"an answer to another task than asked: {call}, {row}")
+        same = not is_answer and (row.attempt, row.message_no) == licence
+        if same and row.input not in (None, call.input):
             self._wrong(run, f"a call with another input than its row has: {call}, {row}")
 
     # -- in the end -------------------------------------------------------------------------------
@@ -252,7 +283,7 @@ class Judge:
         return not self.unfinished and not self.open_cancellations()
 
     def open_cancellations(self) -> Sequence[Any]:
-        return [row for row in self._database.cancellations.values() if row.outcome is None]
+        return [row for row in self._database.cancellations.values() if not row.outcome]
 
     def conclude(self, accepted: Mapping[UUID, None]) -> None:
         """Look at the rows once everything is over."""

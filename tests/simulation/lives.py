@@ -1,10 +1,16 @@
 """What the judge keeps of a run: plain, and told by its history alone."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.simulation.setting import Expected
+
+_KNOWN_ENDS = re.compile(
+    r"final \d+|transient \d+|unknown \d+|timed out after \d+ ms|the outcome of its call is unknown"
+    r"|there is nothing behind \$\{first\.output\.nothing\}|Agent '\w+' not found or inactive"
+)
 
 
 @dataclass(slots=True)
@@ -14,13 +20,15 @@ class Step:
     number: int = 0  # of the message
     task: str | None = None
     due: float | None = None
+    waiting_for: str | None = None
+    answering: bool = False  # somebody answered, and the agent may not have it
     deadline: float = 0.0
     # How often a call of (attempt, message number) may still arrive.
     licences: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     @property
     def in_call(self) -> bool:
-        return self.status == "RUNNING" and self.due is None
+        return self.status == "RUNNING" and self.due is None and self.waiting_for is None
 
     @property
     def at_work(self) -> bool:
@@ -36,3 +44,11 @@ class Life:
     seq: int = 0
     epoch: int = 0  # of the last write of an owner
     steps: dict[str, Step] = field(default_factory=dict)
+
+
+def may_fail(crashes: bool, cause: str) -> bool:  # noqa: FBT001
+    """Whether agents or rows give a reason for this; a fault of the surroundings is none."""
+    cause = re.sub(r"^Step '\w+' failed: ", "", cause)
+    if cause.startswith(("the run crashed its actor", "a value cannot be stored")):
+        return crashes
+    return cause.startswith("the run's rows cannot be used") or bool(_KNOWN_ENDS.match(cause))

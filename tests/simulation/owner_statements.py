@@ -110,6 +110,7 @@ class OwnerStatements(Tables):
                 "task_id": row.task_id,
                 "task_context": row.task_context,
                 "attempts": row.attempts,
+                "age": timedelta(seconds=now - row.asked_at),
             }
             for row in due[:limit]
         ]

@@ -34,6 +34,16 @@ class StepRow:
     deadline_at: float | None = None
     started_at: float | None = None
     completed_at: float | None = None
+    waiting_for: str | None = None
+    question: str | None = None
+    asked_at: float | None = None
+    asked_seq: int | None = None
+    task_asked: str | None = None
+    answer: str | None = None
+
+    def ask_no_more(self) -> None:
+        """Forget the question."""
+        self.waiting_for = self.question = self.asked_at = self.asked_seq = None
 
 
 @dataclass(slots=True)
@@ -55,6 +65,7 @@ class CancellationRow:
     agent_name: str
     task_id: str | None
     task_context: str | None
+    asked_at: float
     next_at: float
     attempts: int = 0
     outcome: str | None = None

@@ -1,4 +1,4 @@
-"""The statements about runs: the journal's, those that create and load, cancel and retry."""
+"""The statements about runs: the journal's, those that create and load."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class RunStatements(Tables):
     # -- the journal ------------------------------------------------------------------------------
 
     def _write(self, args: Sequence[Any], _: Session) -> Rows:
-        _refuse_nul(args[4:29])
+        refuse_nul(args[4:33])
         now = self.now()
         fence = {
             (partition, epoch)
@@ -45,7 +45,7 @@ class RunStatements(Tables):
                 continue
             self._apply(run, decision, now)
             applied[run_id] = run, json.loads(decision[9])
-        for step in zip(*args[14:29], strict=True):
+        for step in zip(*args[14:33], strict=True):
             if step[0] in applied:
                 self._write_step(applied[step[0]][0], step, now)
         for run, events in applied.values():
@@ -68,23 +68,34 @@ class RunStatements(Tables):
 
     def _write_step(self, run: RunRow, step: tuple[Any, ...], now: float) -> None:
         _, path, position, agent_name, status, attempt, message_no, given, made, *rest = step
-        error, task_id, task_context, due_in, timeout, cancel_task = rest
+        error, task_id, task_context, due_in, timeout, cancel_task, *asks = rest
         row = run.steps.get(path)
         if row is None:
-            row = run.steps[path] = StepRow(path, position, agent_name, "", 0, 0)
+            row = run.steps[path] = StepRow(path, position, agent_name, "", 0, 0, answer="null")
             run.steps = dict(sorted(run.steps.items(), key=lambda item: item[1].position))
         if row.status != "COMPLETED":
             row.status, row.attempt, row.message_no = str(status), attempt, message_no
             row.input = row.input if given is None else given
-            row.output = row.output if made is None else made
+            row.output = made
             row.error_message, row.task_id, row.task_context = error, task_id, task_context
             row.due_at = _later(now, due_in)
             if timeout is not None:
                 row.deadline_at = _later(now, timeout)
             row.started_at = now if row.started_at is None else row.started_at
             row.completed_at = now if status in ("COMPLETED", "FAILED") else None
+            self._write_question(run, row, asks, now)
         if cancel_task:
             self._ask_to_cancel(run, path, agent_name, message_no, task_id, task_context, now)
+
+    def _write_question(self, run: RunRow, row: StepRow, asks: list[Any], now: float) -> None:
+        waiting_for, question, row.task_asked, keeps_answer = asks
+        if waiting_for is None:
+            row.ask_no_more()
+        else:
+            row.waiting_for = str(waiting_for)
+        if waiting_for is not None and question is not None:
+            row.question, row.asked_at, row.asked_seq = question, now, run.seq
+        row.answer = row.answer if keeps_answer else None
 
     def _ask_to_cancel(
         self,
@@ -98,7 +109,7 @@ class RunStatements(Tables):
     ) -> None:
         message_id = f"run-{run.id}.{path}.{message_no}"
         row = CancellationRow(
-            run.id, message_id, path, run.partition, agent_name, task_id, task_context, now
+            run.id, message_id, path, run.partition, agent_name, task_id, task_context, now, now
         )
         self.cancellations.setdefault((run.id, message_id), row)
 
@@ -128,7 +139,7 @@ class RunStatements(Tables):
     # -- creating and loading ---------------------------------------------------------------------
 
     def _create(self, args: Sequence[Any], _: Session) -> Rows:
-        _refuse_nul(args[:7])
+        refuse_nul(args[:7])
         *columns, partitions = args
         made = []
         for workflow_id, version, key, name, given, triggered_by, token in zip(
@@ -180,7 +191,7 @@ class RunStatements(Tables):
 
     def _fail_corrupt(self, args: Sequence[Any], _: Session) -> Rows:
         run_id, reason, partition, epoch = args
-        _refuse_nul([reason])
+        refuse_nul([reason])
         term, run = self.terms.get(partition), self.runs.get(run_id)
         if term is None or term.epoch != epoch:
             return [{"fail_run": False}]
@@ -191,48 +202,6 @@ class RunStatements(Tables):
             self._end_running_steps(run, now)
             self._record(run, now, [{"kind": "RunFailed", "cause": reason}])
         return [{"fail_run": True}]
-
-    # -- what the API decides ---------------------------------------------------------------------
-
-    def _get(self, args: Sequence[Any], _: Session) -> Rows:
-        run = self.runs.get(args[0])
-        return [] if run is None else [run.record()]
-
-    def _state(self, args: Sequence[Any], _: Session) -> Rows:
-        found = (self.runs.get(run_id) for run_id in args[0])
-        return [
-            {"id": run.id, "status": run.status, "seq": run.seq} for run in found if run is not None
-        ]
-
-    def _cancel(self, args: Sequence[Any], _: Session) -> Rows:
-        run_id, reason = args
-        _refuse_nul([reason])
-        run = self.runs.get(run_id)
-        if run is None or run.status in ENDED:
-            return []
-        now, reason = self.now(), (reason or "").strip(" ") or None
-        said = "Cancelled" if reason is None else f"Cancelled: {reason}"
-        self._move(run, "CANCELLED", 0, said, now)
-        run.cancelled_at, run.cancelled_by = now, "system"
-        self._end_running_steps(run, now)
-        event = {"kind": "RunCancelled", "reason": reason}
-        self._record(run, now, [{k: v for k, v in event.items() if v is not None}])
-        return [run.record()]
-
-    def _retry(self, args: Sequence[Any], _: Session) -> Rows:
-        run = self.runs.get(args[0])
-        if run is None or run.status not in ("FAILED", "CANCELLED"):
-            return []
-        now = self.now()
-        self._move(run, "PENDING", 0, None, now)
-        run.completed_at = run.cancelled_at = run.cancelled_by = None
-        for path, step in run.steps.items():
-            if step.status != "COMPLETED":
-                run.steps[path] = StepRow(
-                    path, step.position, step.agent_name, "PENDING", 0, step.message_no
-                )
-        self._record(run, now, [{"kind": "RunRetried"}])
-        return [run.record()]
 
     def _move(self, run: RunRow, status: str, epoch: int, error: str | None, now: float) -> None:
         run.status, run.error_message, run.updated_at = status, error, now
@@ -254,7 +223,8 @@ class RunStatements(Tables):
                     now,
                 )
             step.status, step.error_message = "FAILED", run.error_message
-            step.due_at, step.completed_at = None, now
+            step.due_at, step.completed_at, step.answer = None, now, None
+            step.ask_no_more()
 
 
 def _later(now: float, wait: timedelta | None) -> float | None:
@@ -273,10 +243,14 @@ def _loaded(step: StepRow, now: float) -> tuple[Any, ...]:
         None if step.deadline_at is None else timedelta(seconds=step.deadline_at - now),
         step.input if step.status == "RUNNING" else None,
         step.output if step.status == "COMPLETED" else None,
+        step.waiting_for,
+        None if step.asked_at is None else timedelta(seconds=now - step.asked_at),
+        step.task_asked,
+        step.answer,
     )
 
 
-def _refuse_nul(columns: Sequence[Any]) -> None:
+def refuse_nul(columns: Sequence[Any]) -> None:
     for column in columns:
         for value in column if isinstance(column, list | tuple) else [column]:
             if isinstance(value, str) and "\0" in value:

@@ -22,6 +22,17 @@ _MOODS: Sequence[Mapping[str, float]] = (
     {"answer": 1, "task": 5, "task failing": 0.5, "task silent": 1, "task forgotten": 1},
     {"answer": 3, "endless": 1, "task endless": 1, "transient": 2, "task": 1},
     {"answer": 4, "crash": 2, "task crash": 1, "unstorable": 1, "transient": 1, "task": 1},
+    {
+        "answer": 1,
+        "task": 1,
+        "task asking": 4,
+        "task login": 4,
+        "transient": 0.7,
+        "reset": 0.3,
+        "final": 0.2,
+    },
+    {"answer": 1, "task asking": 3, "transient": 1, "hang": 1, "reset": 1, "lost": 1, "final": 0.5},
+    {"answer": 1, "task login": 6, "task asking": 2, "transient": 1, "task silent": 1},
     {"answer": 2, "task": 1, "transient": 2, "hang": 1, "reset": 1, "lost": 1, "task silent": 3},
 )
 _AGENTS = ("alpha", "beta")

@@ -9,7 +9,7 @@ from tests.simulation import coverage, runner
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 22.0
-AT_LEAST = 200  # worlds, however busy the machine is: enough for the whole state machine
+AT_LEAST = 400  # worlds, however busy the machine is: enough for the whole state machine
 SEED = 5  # of a world where much happens
 
 

@@ -62,7 +62,14 @@ class World:
         self.judge = Judge(self.database, self.agents, setting, self.wrong)
         self.group = self._make_group()
         self.processes: list[Process] = []
-        self.clients = Clients(self.outside, self.processes, list(setting.chains), self.note)
+        self.clients = Clients(
+            self.outside,
+            self.processes,
+            list(setting.chains),
+            self.note,
+            random.Random(chance.random()),
+        )
+        self.judge.asked = self.clients.asked
         self._made = 0
 
     def _make_group(self) -> Group | None:

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
-from orchestrator.domain.agent import Cancellation, TaskRef
+from orchestrator.domain.agent import Cancellation, TaskRef, WaitingFor
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.messages import (
@@ -29,7 +29,9 @@ from orchestrator.domain.messages import (
     RunTakenOver,
     StepCompleted,
     StepFailed,
+    StepParked,
     StepStarted,
+    StillWaiting,
     TaskRecorded,
 )
 from orchestrator.domain.run import Run, RunId, message_id
@@ -173,6 +175,12 @@ class Both:
         run_id = self._some()
         await self.agree(lambda conn: runs.retry(conn, run_id))
 
+    async def give_input(self) -> None:
+        run_id, path = self._some(), self.chance.choice((A, B, "none"))
+        answer = self.chance.choice(('{"text":"so"}', '{"input_data":{"n":1}}'))
+        question = self.chance.choice((None, None, 3, 4, 5))
+        await self.agree(lambda conn: runs.give_input(conn, run_id, path, answer, question))
+
     async def fail_corrupt(self) -> None:
         run_id, term = self._some(), self._term(self.chance.choice(PARTITIONS))
         await self.agree(lambda conn: loading.fail_corrupt(conn, run_id, term, "broken"))
@@ -273,6 +281,8 @@ class Both:
         path, attempt, number = chance.choice((A, B, C)), chance.randrange(3), chance.randrange(4)
         wait = chance.choice((timedelta(0), HOUR, 2 * HOUR))
         timeout = chance.choice((None, timedelta(0), 3 * HOUR))
+        asks = chance.choice(tuple(WaitingFor))
+        task = TaskRef(f"t{number}", None, chance.choice((None, "q1", "q2")))
         cause = chance.choice(("it broke", "it broke", "it broke", "a\0b"))
         return chance.choice(
             (
@@ -284,6 +294,9 @@ class Both:
                 AttemptFailed(path, attempt, cause, wait, number),
                 AttemptFailed(path, attempt, cause, wait, number),
                 StepCompleted(path, attempt, {"out": number}),
+                StepParked(path, attempt, task, asks, {"text": "?"}, chance.choice((None, wait))),
+                StepParked(path, attempt, task, asks, {"text": "?"}, chance.choice((None, wait))),
+                StillWaiting(path, attempt, wait),
                 StepFailed(path, attempt, cause, chance.random() < 0.5),
                 RunFailed(cause) if chance.random() < 0.2 else RunStarted(),
                 RunCompleted() if chance.random() < 0.2 else RunStarted(),
@@ -332,6 +345,7 @@ class Both:
 
 
 _STEP = (
+    *("waiting_for", "question", "asked_seq", "task_asked", "answer"),
     *("path", "position", "agent_name", "status", "attempt", "message_no", "input", "output"),
     *("error_message", "task_id", "task_context"),
 )
@@ -365,6 +379,7 @@ def _rounded(run: Run) -> Run:
         path: replace(
             step,
             due_in=None if step.due_in is None else HOUR * (_ahead(step.due_in) or 0),
+            waited=None if step.waited is None else timedelta(0),
             deadline_in=None
             if step.deadline_in is None
             else HOUR * (_ahead(step.deadline_in) or 0),
@@ -403,6 +418,7 @@ async def test_random_operations_have_the_same_outcome_as_on_postgresql(
         both.write: 40,
         both.cancel: 6,
         both.retry: 6,
+        both.give_input: 8,
         both.scan: 10,
         both.cancellations: 8,
         both.claim: 2,
