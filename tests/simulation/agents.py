@@ -260,8 +260,10 @@ class Client:
     async def cancel(self, agent: Agent, task: TaskRef) -> Cancellation:
         return await self._agents.cancel(task)
 
-    async def health(self, agent: Agent) -> None:
-        """Nobody asks for it here."""
+    # Nobody asks for these here.
+    async def health(self, agent: Agent) -> None: ...
+    async def view(self, agent: Agent) -> None: ...
+    async def probe(self, agent: Agent, given: str) -> None: ...
 
 
 def output(call: Call, number: int) -> Output:

@@ -150,6 +150,7 @@ class Process:
                 definitions=Definitions(timedelta(hours=1)),
                 metrics=METRICS,
                 owner=self._owner,
+                push=None,
             )
             watch = Watch(binding.statuses, 100)
             node = self.node = Node(binding.ports(), plan.limits, METRICS, watch)

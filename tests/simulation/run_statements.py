@@ -24,7 +24,7 @@ class RunStatements(Tables):
     # -- the journal ------------------------------------------------------------------------------
 
     def _write(self, args: Sequence[Any], _: Session) -> Rows:
-        refuse_nul(args[4:33])
+        refuse_nul(args[4:34])
         now = self.now()
         fence = {
             (partition, epoch)
@@ -45,7 +45,7 @@ class RunStatements(Tables):
                 continue
             self._apply(run, decision, now)
             applied[run_id] = run, json.loads(decision[9])
-        for step in zip(*args[14:33], strict=True):
+        for step in zip(*args[14:34], strict=True):
             if step[0] in applied:
                 self._write_step(applied[step[0]][0], step, now)
         for run, events in applied.values():
@@ -68,7 +68,7 @@ class RunStatements(Tables):
 
     def _write_step(self, run: RunRow, step: tuple[Any, ...], now: float) -> None:
         _, path, position, agent_name, status, attempt, message_no, given, made, *rest = step
-        error, task_id, task_context, due_in, timeout, cancel_task, *asks = rest
+        error, task_id, task_context, due_in, timeout, cancel_task, *asks, _artifacts = rest
         row = run.steps.get(path)
         if row is None:
             row = run.steps[path] = StepRow(path, position, agent_name, "", 0, 0, answer="null")

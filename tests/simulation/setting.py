@@ -138,6 +138,8 @@ def _add_agent(database: Database, name: str, chance: random.Random) -> int:
         "initial_delay_ms": chance.choice((1, 100, 2500)),
         "max_delay_ms": 4000,
         "backoff_multiplier": 2.0,
+        "options": "{}",
+        "probe": None,
         "status": "active",
         "created_at": EPOCH,
         "updated_at": EPOCH,
