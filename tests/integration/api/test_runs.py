@@ -175,8 +175,10 @@ async def test_every_step_is_shown_with_what_went_in_and_out(api: Api) -> None:
     before = await api("GET", path)
     async with api.pool.acquire() as conn:
         await conn.execute(
-            "INSERT INTO step_execution VALUES ($1, 'first', 0, 'worker', 'COMPLETED', 2, 1,"
-            """ '{"z": 1, "a": 2}', '{"y": [1.0]}', NULL, NULL, NULL, NULL, NULL, $2, $2,"""
+            "INSERT INTO step_execution (run_id, path, position, agent_name, status, attempt,"
+            " message_no, input, output, started_at, completed_at, artifacts)"
+            " VALUES ($1, 'first', 0, 'worker', 'COMPLETED', 2, 1,"
+            """ '{"z": 1, "a": 2}', '{"y": [1.0]}', $2, $2,"""
             """ '[{"artifactId": "b", "parts": []}]')""",
             run_id,
             NOW,

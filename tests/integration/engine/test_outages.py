@@ -74,7 +74,7 @@ async def storm(world: World, seconds: float) -> None:
 
 
 async def test_every_run_completes_through_any_outage(stormy: World) -> None:
-    stormy.agents.answer = restless
+    stormy.agents.reply = restless
     async with stormy.engine() as engine:
         await engine.own()
         await stormy.create(150)
@@ -112,7 +112,7 @@ async def take_turns(engines: list[Engine], seconds: float) -> None:
 
 
 async def test_two_owners_that_fight_over_partitions_do_no_harm(stormy: World) -> None:
-    stormy.agents.answer = restless
+    stormy.agents.reply = restless
     async with stormy.engine() as one, stormy.engine() as other:
         ids = await stormy.create(150)
         await one.own()

@@ -50,7 +50,7 @@ class Agents:
         self.calls: Counter[tuple[str, str]] = Counter()
         self.message_ids: dict[tuple[str, str], set[str]] = {}
         self.cancelled: list[str] = []
-        self.answer: Callable[[Call], Awaitable[Output | TaskRef]] = self.echo
+        self.reply: Callable[[Call], Awaitable[Output | TaskRef]] = self.echo
 
     async def echo(self, _: Call) -> Output:
         await asyncio.sleep(random.random() * 0.01)
@@ -59,11 +59,17 @@ class Agents:
     async def send(self, _: Agent, call: Call) -> Output | TaskRef:
         self.calls[call.run, call.step] += 1
         self.message_ids.setdefault((call.run, call.step), set()).add(call.message_id)
-        return await self.answer(call)
+        return await self.reply(call)
 
     async def follow(self, _: Agent, task: TaskRef) -> Output:
         await asyncio.sleep(random.random() * 0.02)
         return Output({"of": task.task_id}, '{"ok":true}')
+
+    async def answer(self, _: Agent, call: Call, task: TaskRef) -> Output | TaskRef:
+        raise AssertionError(f"{call.run} answers {task}, which asked nothing")
+
+    async def look(self, _: Agent, task: TaskRef) -> Output | None:
+        raise AssertionError(f"nobody waits for {task}")
 
     async def cancel(self, _: Agent, task: TaskRef) -> Cancellation:
         self.cancelled.append(task.task_id)
