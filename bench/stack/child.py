@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.stack.failure import StackFailed
 
@@ -29,11 +30,13 @@ def spawn(
     piped: bool = False,
     folder: Path = Path("/"),
     death: signal.Signals = signal.SIGKILL,
+    account: Mapping[str, Any] | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a program whose output is appended to `log`; it gets `death` when this thread ends.
 
     It works in `folder`. With `piped`, its standard input and output are pipes instead. It leads a
-    session of its own, so that a Ctrl-C reaches this process only.
+    session of its own, so that a Ctrl-C reaches this process only. `account` is who it runs as, in
+    the words of `Popen`.
     """
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own commands
@@ -44,6 +47,7 @@ def spawn(
             stdout=subprocess.PIPE if piped else output,
             stderr=output,
             start_new_session=True,
+            **(account or {}),
             preexec_fn=_dies_with_us(death),  # noqa: PLW1509 - two system calls, no lock taken
         )
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from bench.stack.proxy import Proxy
 from tests.agents_under_test import launch
 from tests.agents_under_test.launch import AgentProcess
 from tests.e2e import engine
 from tests.e2e.program import Program
 from tests.e2e.test_engine import until
-from tests.integration.store.proxy import Proxy
 
 pytestmark = pytest.mark.e2e
 

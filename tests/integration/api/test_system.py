@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from bench.stack.proxy import Proxy
 from orchestrator.api import system
 from orchestrator.api.deps import Check
 from orchestrator.domain.errors import Overloaded, Stale, Unavailable
@@ -16,7 +17,6 @@ from orchestrator.domain.term import Partition
 from orchestrator.store import pool as pools
 from orchestrator.store import terms
 from tests.integration.api.conftest import ENVELOPE, Api
-from tests.integration.store.proxy import Proxy
 
 MADE = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 

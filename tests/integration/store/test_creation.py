@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import pytest
 from asyncpg import Connection
 
+from bench.stack.proxy import Proxy
 from orchestrator.domain.errors import Malformed, Overloaded, Unavailable
 from orchestrator.domain.run import RunStatus
 from orchestrator.store import runs
 from orchestrator.store.creation import Created, Creator, NewRun
-from tests.integration.store.proxy import Proxy
 from tests.integration.store.stage import PARTITIONS, Stage, until
 
 pytestmark = [

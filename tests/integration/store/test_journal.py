@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
+from bench.stack.proxy import Proxy
 from orchestrator.domain.errors import Fenced, Poisoned, Stale, Unavailable
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.messages import RunFailed, StepFailed
@@ -17,7 +18,6 @@ from orchestrator.domain.term import Partition
 from orchestrator.store import journal as journals
 from orchestrator.store import runs
 from orchestrator.store.journal import Journal
-from tests.integration.store.proxy import Proxy
 from tests.integration.store.stage import STARTED, WENT_ON, A, Stage, entry_of, until
 
 pytestmark = pytest.mark.integration

@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
+from bench.stack.proxy import Proxy
 from orchestrator.domain.errors import Unavailable
 from orchestrator.store import pool as pools
 from orchestrator.store.session import Session, once, patiently, using
-from tests.integration.store.proxy import Proxy
 from tests.integration.store.stage import Stage
 
 pytestmark = pytest.mark.integration
