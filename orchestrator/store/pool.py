@@ -43,6 +43,15 @@ _SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
+# The same from our side, on systems that have these options; the last also bounds in milliseconds
+# how long the system goes on sending what nobody acknowledges.
+_KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPALIVE": 10,  # macOS' name for it
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 15_000,
+}
 
 # SQLSTATEs, or their beginnings, that say "not now": connection, rights and database gone, no
 # resources, shut down, cancelled by a timeout, lock not to be had, read-only standby, deadlock.
@@ -59,6 +68,7 @@ async def connect_pool(dsn: str, size: int) -> Pool:
             min_size=0,  # no background reconnecting while the database is away
             init_size=1,
             max_size=size,
+            init=_keep_alive,
             reset=_leave_as_it_is,
             timeout=CONNECT_TIMEOUT,
             command_timeout=COMMAND_TIMEOUT,
@@ -77,9 +87,11 @@ async def connect(dsn: str, *, application_name: str) -> Connection:
         "plan_cache_mode": "force_generic_plan",
     }
     with translating():
-        return await asyncpg.connect(
+        conn = await asyncpg.connect(
             dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings
         )
+    await _keep_alive(conn)
+    return conn
 
 
 @asynccontextmanager
@@ -155,6 +167,19 @@ def reason(error: OSError) -> str:
 def _connection_is_gone(error: asyncpg.InterfaceError) -> bool:
     """Whether it tells of a closed connection or pool: else it tells of a fault of ours."""
     return not isinstance(error, ValueError) and "clos" in str(error)
+
+
+async def _keep_alive(conn: Conn) -> None:
+    """Have the system find out by itself that a session's server is gone without a word."""
+    # asyncpg has no option for it, and its types do not know what has the socket.
+    used = conn._transport.get_extra_info("socket")  # type: ignore[union-attr]  # noqa: SLF001
+    if used is None or used.family == getattr(socket, "AF_UNIX", None):
+        return
+    with socket.socket(fileno=os.dup(used.fileno())) as same:  # uvloop's stands for one
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if (option := getattr(socket, name, None)) is not None:
+                same.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _leave_as_it_is(_: Connection) -> None:

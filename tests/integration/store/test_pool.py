@@ -1,16 +1,21 @@
 """Connections: pinned sessions, JSON as text, losses under one name and without secrets."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import asyncpg
 import pytest
+import uvloop
 from asyncpg import Connection, Pool
 
+from bench.stack.proxy import Proxy
 from orchestrator.domain.errors import Unavailable
 from orchestrator.store import pool as pools
-from tests.integration.store.proxy import Proxy
+from tests.integration.conftest import in_thread
 
 pytestmark = pytest.mark.integration
 SESSION = """SELECT current_setting('transaction_isolation') AS isolation,
@@ -161,6 +166,30 @@ async def test_a_use_after_the_loss_is_unavailable(dsn: str) -> None:
         await conn.fetchval("SELECT 1")
 
     assert closed.value.message == "Database connection failed: Connection closed"
+
+
+def test_the_system_looks_after_connections_on_both_sides(dsn: str) -> None:
+    async def options(conn: Any) -> tuple[int, ...]:
+        used = conn._transport.get_extra_info("socket")
+        with socket.socket(fileno=os.dup(used.fileno())) as same:
+            on = same.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            idle = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            sent = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        return on, idle, sent
+
+    async def look() -> set[tuple[int, ...]]:
+        async with Proxy(dsn) as proxy:
+            conn = await pools.connect(proxy.dsn, application_name="x")
+            pool = await pools.connect_pool(proxy.dsn, 2)
+            async with pools.acquire(pool) as lent:
+                found = {await options(conn), await options(lent)}
+            await conn.close()
+            await pool.close()
+        return found
+
+    assert in_thread(look()) == {(1, 10, 15_000)}
+    with ThreadPoolExecutor(1) as thread:  # the program's loop has sockets of its own kind
+        assert thread.submit(uvloop.run, look()).result() == {(1, 10, 15_000)}
 
 
 async def test_waiting_for_a_free_connection_has_an_end(
