@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from asyncpg import Pool
 
-from orchestrator import json_text
+from orchestrator import failpoints, json_text
 from orchestrator.actors.directory import AgentDirectory
 from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Ports
@@ -179,7 +179,10 @@ class Binding:
 
     async def _claim(self, partition: Partition) -> Term:
         async with pool.acquire(self.pool) as conn:
-            return await terms.claim(conn, partition, self.owner)
+            failpoints.reached("claim.before")
+            term = await terms.claim(conn, partition, self.owner)
+            failpoints.reached("claim.after")
+            return term
 
     async def vacant(self, partitions: Sequence[Partition]) -> frozenset[Partition]:
         async with pool.acquire(self.pool) as conn:

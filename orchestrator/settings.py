@@ -21,6 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from orchestrator import failpoints
+
 PREFIX = "ORCHESTRATOR_"
 _PORTS = 65_536
 
@@ -282,10 +284,14 @@ def load() -> Settings:
     file = os.environ.get(PREFIX + "CONFIG")
     if file and not Path(file).is_file():
         raise InvalidSettings(f"{PREFIX}CONFIG: there is no file {file}")
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {PREFIX + "CONFIG"}
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {PREFIX + "CONFIG", failpoints.VARIABLE}
     unknown = sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known)
     if unknown:
         raise InvalidSettings(f"{unknown[0]}: there is no such setting")
+    point = os.environ.get(failpoints.VARIABLE)
+    if point and (wrong_point := failpoints.problem(point)):
+        raise InvalidSettings(f"{failpoints.VARIABLE}: {wrong_point}")
     try:
         return Settings()
     except ValidationError as wrong:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias, TypeVar
 
-from orchestrator import json_text
+from orchestrator import failpoints, json_text
 from orchestrator.actors import calls
 from orchestrator.actors.observing import observe
 from orchestrator.actors.ports import Limits, Ports
@@ -161,6 +161,8 @@ class RunActor:
             if isinstance(command, FailRun):
                 raise
             return FailRun(f"a value cannot be stored: {refused.message}")
+        if isinstance(command, CompleteStep | FailAttempt | RecordTask):
+            failpoints.reached("answer.after")
         if self.run.status.ended:
             return _Finished(Left.ENDED)
         if self.doomed:
@@ -276,14 +278,17 @@ class RunActor:
         if self._is_doomed():  # the last look before anything leaves
             return _Finished(Left.DOOMED)
         started = time.perf_counter()
+        failpoints.reached("call.before")
         try:
             answer = await self._ask(agent, effect)
         except MissingReference as missing:  # in the prompt; nothing has left
             failure = Failure(missing.message, Outcome.FINAL)
             return FailAttempt(path, attempt, failure, RetryPolicy(), 0.0)
         except CallFailed as failed:
+            failpoints.reached("answer.before")
             self._metrics.call(failed.failure.outcome.value, time.perf_counter() - started)
             return FailAttempt(path, attempt, failed.failure, agent.retry, random.random())  # noqa: S311 - jitter
+        failpoints.reached("answer.before")
         self._metrics.call("answered", time.perf_counter() - started)
         return await self._understood(answer, path, attempt)
 

@@ -17,6 +17,8 @@ import aiohappyeyeballs
 import httptools
 from yarl import URL
 
+from orchestrator import failpoints
+
 _MAX_HEAD = 64 * 1024
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305: before the next of a name's addresses is tried beside
 _HEADER = re.compile(r"[\t\x20-\x7e\x80-\xff]*", re.DOTALL)
@@ -203,6 +205,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(head + body if len(body) <= _MAX_HEAD else head)
         if len(body) > _MAX_HEAD:  # not copied once more
             self._transport.write(body)
+        failpoints.reached("call.after")
         return await answer
 
     def abort(self) -> None:

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, OffsetAndMetad
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import IllegalStateError
 
+from orchestrator import failpoints
 from orchestrator.domain.hint import Hint
 from orchestrator.domain.term import Partition
 from orchestrator.feed.cluster import ANSWER_S, AWAY, Cluster
@@ -178,8 +179,10 @@ class Consumer:
         while True:
             await asyncio.sleep(_COMMIT_EVERY_S)
             with suppress(*AWAY, IllegalStateError):
+                failpoints.reached("offsets.before")
                 async with asyncio.timeout(ANSWER_S):
                     await client.commit()
+                failpoints.reached("offsets.after")
 
     async def _watch(self, client: AIOKafkaConsumer) -> None:
         """Raise `Stalled` when positions stand still before records; mend the topic."""

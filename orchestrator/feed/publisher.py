@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 from aiokafka import AIOKafkaProducer
 
+from orchestrator import failpoints
 from orchestrator.domain.hint import Hint
 from orchestrator.feed.cluster import ANSWER_S, AWAY, Cluster
 from orchestrator.feed.hints import encode
@@ -71,6 +72,7 @@ class Publisher:
         """Hand a hint to the producer; its delivery is not waited for."""
         key, value = encode(self._deployment, hint)
         try:
+            failpoints.reached("publish.before")
             async with asyncio.timeout(ANSWER_S):  # its buffer may be full, its metadata missing
                 sent = await producer.send(
                     self._cluster.config.topic, value, key=key, partition=hint.partition
@@ -81,6 +83,7 @@ class Publisher:
         except (AssertionError, TypeError):  # it knows no such partition: the topic is made anew
             self._metrics.hint_dropped("refused")
             return
+        failpoints.reached("publish.after")
         sent.add_done_callback(self._delivered)
 
     def _delivered(self, sent: "asyncio.Future[object]") -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from orchestrator import failpoints
 from orchestrator.domain.errors import Fault, Malformed, Overloaded, Unavailable
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
@@ -138,7 +139,9 @@ class Creator:
     async def _commit(self, session: Session, batch: Sequence[_Request]) -> None:
         """Create a batch and tell everybody; halve it until a refused value stands alone."""
         try:
+            failpoints.reached("create.before")
             rows = await _insert(session, batch, self._partitions)
+            failpoints.reached("create.after")
         except Unavailable as away:
             _refuse(batch, away)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from orchestrator import failpoints
 from orchestrator.domain.errors import Fenced, Poisoned, Stale
 from orchestrator.domain.journal_entry import Entry
 from orchestrator.domain.run import external_id
@@ -116,7 +117,9 @@ class Journal:
         for write in batch:
             columns.add(write.entry, write.term, write.token)
         started = time.perf_counter()
+        failpoints.reached("commit.before")
         rows = await patiently(session, SQL["write"], *columns.arguments())
+        failpoints.reached("commit.after")
         self._on_commit(len(rows), time.perf_counter() - started)
         written = {row[0] for row in rows}
         if absent := [write for write in batch if write.key not in written]:
