@@ -5,10 +5,10 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo run up check test simulate fuzz interop clients clean dev
+.PHONY: help demo run up check test simulate fuzz faults interop clients clean dev
 
 PY := .venv/bin/python
-export INPUT KEEP LENGTH SEED SEEDS FIRST
+export INPUT KEEP LENGTH SEED SEEDS FIRST KILLS
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,10 @@ fuzz: dev ## A long schemathesis run against the API (LENGTH=300 seconds; SEED=1
 interop: dev ## Every behaviour with agents on every official SDK; prints the matrix, writes docs/interop.md
 	@scripts/test-machine
 	@$(PY) -m tests.interop
+
+faults: dev ## Inject every fault into a real deployment under load (SEED=1 repeats one; KILLS=100)
+	@scripts/test-machine
+	@exec $(PY) -m bench.faults $${SEED:+--seed "$$SEED"} $${KILLS:+--kills "$$KILLS"}
 
 clients: dev ## Generate, compile and try clients in Python, TypeScript, Java (needs Java, Maven, node)
 	@scripts/clients

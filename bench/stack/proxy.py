@@ -88,7 +88,11 @@ class Proxy:
             self.refused.set()
             writer.transport.abort()
             return
-        answers, requests = await asyncio.open_unix_connection(self._socket)
+        try:
+            answers, requests = await asyncio.open_unix_connection(self._socket)
+        except OSError:  # the server is not there: nor are we
+            writer.transport.abort()
+            return
         self._writers += [writer, requests]
         line = self._line
         self._clients.append((writer, line))

@@ -1,0 +1,89 @@
+"""The command line: `python -m bench.faults`."""
+
+import argparse
+import asyncio
+import secrets
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from bench.faults import table
+from bench.faults.scenario import Result, Scenario, drawn, play
+from bench.faults.scenarios import scenarios
+from bench.faults.stage import services
+from bench.stack.failure import StackFailed
+
+_WRONG_USE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Play what is asked for; return 0 if every promise held, 1 if not, 2 if it cannot be done."""
+    names = [scenario.name for scenario in scenarios(1)]
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.faults",
+        description="Start PostgreSQL, Kafka, orchestrators and agents, load them, inject faults,"
+        " and compare what clients, rows, the API and the agents say. Exit code 1: a promise was"
+        " broken.",
+    )
+    parser.add_argument("names", nargs="*", metavar="FAULT", help=f"of {', '.join(names)}")
+    parser.add_argument("--seed", help="of the schedules and inputs; the same repeats them")
+    parser.add_argument(
+        "--kills", type=int, default=3, metavar="N", help="deaths at each named point (%(default)s)"
+    )
+    parser.add_argument("--schedule", action="store_true", help="print what would be done, and end")
+    arguments = parser.parse_args(argv)
+    if unknown := set(arguments.names) - set(names):
+        parser.error(f"there is no fault {unknown.pop()}")
+    playable = scenarios(arguments.kills)
+    chosen = [s for s in playable if not arguments.names or s.name in arguments.names]
+    seed = arguments.seed or secrets.token_hex(4)
+    print(f"seed {seed}", flush=True)
+    if arguments.schedule:
+        for scenario in chosen:
+            _show(scenario, seed)
+        return 0
+    structlog.configure(processors=[_silent])
+    try:
+        results = asyncio.run(_play(chosen, seed))
+    except StackFailed as failure:
+        sys.stderr.write(f"faults: {failure}\n")
+        return _WRONG_USE
+    print()
+    print("\n".join(table.lines(results)))
+    failed = [result for result in results if result.lost or result.wrong]
+    for result in failed:
+        print("\n".join(table.broken(result)))
+    held = "Some promises were broken" if failed else "Every promise held"
+    print(f"\n{held}; seed {seed} repeats the schedule.")
+    return 1 if failed else 0
+
+
+async def _play(chosen: Sequence[Scenario], seed: str) -> list[Result]:
+    results = []
+    async with services() as stack:
+        for scenario in chosen:
+            result = await play(stack, scenario, seed)
+            results.append(result)
+            told = "held" if not (result.lost or result.wrong) else "BROKEN"
+            print(f"{scenario.name:<16} {told:<7} {result.seconds:6.1f} s", flush=True)
+            for note in result.notes:
+                print(f"  {note}", flush=True)
+            for line in table.broken(result):
+                print(line, flush=True)
+    return results
+
+
+def _show(scenario: Scenario, seed: str) -> None:
+    print(scenario.name)
+    for each in drawn(scenario, seed):
+        said = " ".join(f"{name}={value}" for name, value in each.with_.items())
+        print(f"  {each.at:6.2f} s  {each.what} {said}")
+
+
+def _silent(*_: object) -> "structlog.typing.ProcessorReturnValue":
+    raise structlog.DropEvent
+
+
+if __name__ == "__main__":
+    sys.exit(main())
