@@ -91,7 +91,7 @@ async def _serve_on(
         stack.push_async_callback(_close_pool, api_pool)
         async with pool.acquire(api_pool) as conn:
             await terms.ensure(conn, settings.partitions)
-            await chores.do(conn, settings.retention_days)
+        await _do_chores(dsn, settings)
         journal = await stack.enter_async_context(
             Journal(
                 session("journal"),
@@ -144,7 +144,7 @@ async def _serve_on(
         )
         feed = feeding.feed
         deps = binding.deps(settings, node, watch, feed, feeding.check)
-        async with _tasks(node.run(), watch.run(), feed.run(), _chores(api_pool, settings)) as over:
+        async with _tasks(node.run(), watch.run(), feed.run(), _chores(dsn, settings)) as over:
             await feed.start()
             async with listener.serving(make_app(deps), listening):
                 _settle_garbage_collection()
@@ -242,14 +242,24 @@ async def _patiently(work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(0.5)
 
 
-async def _chores(api_pool: Pool, settings: Settings) -> None:
+async def _do_chores(dsn: str, settings: Settings) -> None:
+    conn = await pool.connect(
+        dsn, application_name="orchestrator chores", statement_timeout=pool.CHORE_TIMEOUT
+    )
+    try:
+        with pool.translating():
+            await chores.do(conn, settings.retention_days)
+    finally:
+        conn.terminate()
+
+
+async def _chores(dsn: str, settings: Settings) -> None:
     """Do the chores every ten minutes; sooner after a failure, since a missing part is urgent."""
     pause = _CHORES_EVERY_S
     while True:
         await asyncio.sleep(pause)
         try:
-            async with pool.acquire(api_pool) as conn:
-                await chores.do(conn, settings.retention_days)
+            await _do_chores(dsn, settings)
             pause = _CHORES_EVERY_S
         except Unavailable as away:
             log.warning("chores_postponed", reason=away.message)

@@ -25,10 +25,12 @@ Conn: TypeAlias = Connection | PoolConnectionProxy
 
 CONNECT_TIMEOUT = 5.0
 ACQUIRE_TIMEOUT = 5.0
-# The server gives up first, so that its answer says why.
-STATEMENT_TIMEOUT = 25.0
-COMMAND_TIMEOUT = 30.0
 LOCK_TIMEOUT = 5.0
+# The server gives up first, so that its answer says why. Short, since only this tells a connection
+# on which nothing comes any more from one that is busy.
+STATEMENT_TIMEOUT = 7.0
+COMMAND_TIMEOUT = 9.0
+CHORE_TIMEOUT = 300.0  # of a session for chores: what they drop may be a lot
 
 _SESSION = {
     "timezone": "UTC",
@@ -78,17 +80,24 @@ async def connect_pool(dsn: str, size: int) -> Pool:
     return pool
 
 
-async def connect(dsn: str, *, application_name: str) -> Connection:
+async def connect(
+    dsn: str, *, application_name: str, statement_timeout: float | None = None
+) -> Connection:
     """Open a session of its own, for few statements used often; raise `Unavailable`."""
+    longer = 0.0 if statement_timeout is None else statement_timeout - STATEMENT_TIMEOUT
     settings = {
         **_SESSION,
+        "statement_timeout": f"{STATEMENT_TIMEOUT + longer:.0f}s",
         "application_name": application_name,
         # The journal's statements are few and large: planning them anew costs more than it gains.
         "plan_cache_mode": "force_generic_plan",
     }
     with translating():
         conn = await asyncpg.connect(
-            dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, server_settings=settings
+            dsn,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=COMMAND_TIMEOUT + longer,
+            server_settings=settings,
         )
     await _keep_alive(conn)
     return conn
@@ -96,7 +105,11 @@ async def connect(dsn: str, *, application_name: str) -> Connection:
 
 @asynccontextmanager
 async def acquire(pool: Pool) -> AsyncIterator[PoolConnectionProxy]:
-    """Lend a connection of the pool; its loss, or none being free in time, is `Unavailable`."""
+    """Lend a connection of the pool; its loss, or none being free in time, is `Unavailable`.
+
+    One that does not answer is not lent again, nor are those that were opened before: what cut it
+    off without a word may have cut them off too, and each would cost somebody the same wait.
+    """
     with translating():
         try:
             conn = await pool.acquire(timeout=ACQUIRE_TIMEOUT)
@@ -107,6 +120,10 @@ async def acquire(pool: Pool) -> AsyncIterator[PoolConnectionProxy]:
         with _cancellation_kept():
             try:
                 yield conn
+            except TimeoutError:
+                conn.terminate()
+                await pool.expire_connections()
+                raise
             finally:
                 await pool.release(conn)
 

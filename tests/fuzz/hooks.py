@@ -117,15 +117,16 @@ def _is_beyond(error: dict[str, str]) -> bool:
 
 def _redirect(body: Any) -> None:
     """Put the test's own agent in the place of whatever host a url names."""
-    if not isinstance(body, dict) or not isinstance(url := body.get("url"), str):
-        return
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
-        if parts.scheme in {"http", "https"} and parts.hostname:
-            body["url"] = parts._replace(scheme="http", netloc=_AGENT.netloc).geturl()
-    except ValueError:  # no url: refused
-        return
+    for name in ("url", "interface_url"):
+        if not isinstance(body, dict) or not isinstance(url := body.get(name), str):
+            continue
+        try:
+            parts = urlsplit(url)
+            _ = parts.port  # raises where it is none
+            if parts.scheme in {"http", "https"} and parts.hostname:
+                body[name] = parts._replace(scheme="http", netloc=_AGENT.netloc).geturl()
+        except ValueError:  # no url: refused
+            continue
 
 
 def _chain(body: Any) -> None:

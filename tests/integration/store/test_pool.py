@@ -3,8 +3,10 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
@@ -47,7 +49,7 @@ async def test_sessions_are_pinned_whatever_the_database_says(dsn: str) -> None:
     async with pools.acquire(pool) as conn:
         of_pool = await conn.fetchrow(SESSION)
 
-    pinned = ("read committed", "on", "UTC", "25s", "5s", "off")
+    pinned = ("read committed", "on", "UTC", "7s", "5s", "off")
     assert of_single is not None
     assert of_pool is not None
     assert tuple(of_single) == (*pinned, "orchestrator journal")
@@ -204,6 +206,31 @@ async def test_waiting_for_a_free_connection_has_an_end(
 
     assert busy.value.message == "Database connections are all in use"
     await pool.close()
+
+
+async def test_a_connection_that_does_not_answer_is_the_last_of_its_age_to_be_tried(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "COMMAND_TIMEOUT", 0.3)
+    async with Proxy(dsn) as proxy:
+        pool = await pools.connect_pool(proxy.dsn, 5)
+        async with AsyncExitStack() as stack:
+            for _ in range(5):
+                await stack.enter_async_context(pools.acquire(pool))
+        proxy.swallow_answers()
+        proxy.pass_new()
+
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            async with pools.acquire(pool) as lent:
+                await lent.fetchval("SELECT 1")
+        given_up_s = time.monotonic() - began
+        for _ in range(5):
+            async with pools.acquire(pool) as lent:
+                assert await lent.fetchval("SELECT 1") == 1
+
+        assert given_up_s < 3  # and not for as long as it takes to be sure that it is gone
+        pool.terminate()
 
 
 async def test_a_fault_of_ours_stays_what_it_is(conn: Connection) -> None:
