@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,11 +16,12 @@ from bench.faults.stage import services
 from bench.stack.failure import StackFailed
 
 _WRONG_USE = 2
+_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Play what is asked for; return 0 if every promise held, 1 if not, 2 if it cannot be done."""
-    names = [scenario.name for scenario in scenarios(1)]
+    names = [scenario.name for scenario in scenarios(1, 1)]
     parser = argparse.ArgumentParser(
         prog="python -m bench.faults",
         description="Start PostgreSQL, Kafka, orchestrators and agents, load them, inject faults,"
@@ -31,11 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--kills", type=int, default=3, metavar="N", help="deaths at each named point (%(default)s)"
     )
+    parser.add_argument(
+        "--backlog", type=int, default=50_000, metavar="N", help="unfinished runs (%(default)s)"
+    )
     parser.add_argument("--schedule", action="store_true", help="print what would be done, and end")
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.names) - set(names):
         parser.error(f"there is no fault {unknown.pop()}")
-    playable = scenarios(arguments.kills)
+    playable = scenarios(arguments.kills, arguments.backlog)
     chosen = [s for s in playable if not arguments.names or s.name in arguments.names]
     seed = arguments.seed or secrets.token_hex(4)
     print(f"seed {seed}", flush=True)
@@ -46,9 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     structlog.configure(processors=[_silent])
     try:
         results = asyncio.run(_play(chosen, seed))
-    except StackFailed as failure:
-        sys.stderr.write(f"faults: {failure}\n")
+    except (StackFailed, BaseExceptionGroup) as failure:
+        sys.stderr.write(f"faults: {_only(failure)}\n")
         return _WRONG_USE
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("faults: interrupted; everything was ended\n")
+        return _INTERRUPTED
     print()
     print("\n".join(table.lines(results)))
     failed = [result for result in results if result.lost or result.wrong]
@@ -59,14 +67,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
+def _only(failure: BaseException) -> BaseException:
+    """Return the `StackFailed` in nested groups; raise the group that holds anything else."""
+    if isinstance(failure, BaseExceptionGroup):
+        _, others = failure.split(StackFailed)
+        if others is not None:
+            raise others
+        return _only(failure.exceptions[0])
+    return failure
+
+
 async def _play(chosen: Sequence[Scenario], seed: str) -> list[Result]:
     results = []
+    me = asyncio.current_task()
+    assert me is not None  # noqa: S101 - asyncio.run made it
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
     async with services() as stack:
         for scenario in chosen:
             result = await play(stack, scenario, seed)
             results.append(result)
             told = "held" if not (result.lost or result.wrong) else "BROKEN"
-            print(f"{scenario.name:<16} {told:<7} {result.seconds:6.1f} s", flush=True)
+            figures = ", ".join(table.figures(result))
+            print(f"{scenario.name:<14} {told:<6} {result.seconds:6.1f} s  {figures}", flush=True)
             for note in result.notes:
                 print(f"  {note}", flush=True)
             for line in table.broken(result):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from bench.faults import kafka_acts, postgres_acts, sweep
+from bench.faults import backlog, kafka_acts, postgres_acts, sweep
 from bench.faults.process import shifted_clock
 from bench.faults.stage import Stage, owned
 
@@ -135,6 +135,7 @@ ACTS: Mapping[str, Perform] = {
     "failpoints": failpoints,
     "few_files": few_files,
     "sleep": sleep,
+    "backlog": backlog.backlog,
     **sweep.ACTS,
     **postgres_acts.ACTS,
     **kafka_acts.ACTS,

@@ -5,8 +5,7 @@ meets (beyond its end: `well`), `delay_ms`, and `mode`: message or task. Its out
 `{"nonce": …}`, unlike that of any other call.
 
 Standard output: its port, in a line. GET /record has the log: each call with `how` it was met:
-`answered`, `refused` (a definite failure) or `unknown` (the work was done, its answer got lost, or
-came in a form that nobody can use).
+`answered`, `refused` (a definite failure) or `unknown` (its answer got lost, or is of no use).
 """
 
 import asyncio
@@ -198,6 +197,7 @@ class Agent:
         return web.Response(body=body, content_type="application/json")
 
     async def wrong_id(self, call: Call) -> web.StreamResponse:
+        call.entry["how"] = "answered"  # it is told apart by its connection, not by its id
         return _result("somebody-else", {"message": _message(call.output)})
 
     async def record(self, _: web.Request) -> web.Response:

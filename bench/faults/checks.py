@@ -10,11 +10,12 @@ from bench.faults.stage import Stage
 Check = Callable[[Stage, Evidence], Awaitable[Sequence[str]]]
 
 _LATE_S = 5.0
+_WHILE_S = 10.0
+_MAX_CALLS = 64  # the setting's default
 _SAID = {
     "redirect": "a redirect to",
     "huge": "answered more than",
     "not_utf8": "answered",
-    "wrong_id": "answered",
     "endless": "timed out after 3000 ms",
 }
 
@@ -36,6 +37,34 @@ async def poison_was_counted(stage: Stage, _: Evidence) -> Sequence[str]:
     rebuilt = await collect.metric(stage, "orchestrator_consumer_rebuilds_total")
     said = [] if skipped else ["no poison record was counted"]
     return [*said, "a consumer was replaced for a poison record"] if rebuilt else said
+
+
+async def agents_saw_no_burst(stage: Stage, _: Evidence) -> Sequence[str]:
+    """See that no agent had more calls at a time than all processes may make together."""
+    most = _MAX_CALLS * len(stage.processes)
+    found = []
+    for url in stage.agents:
+        async with stage.session.get(f"{url}/record") as answer:
+            seen = (await answer.json())["most_at_work"]
+        if seen > most:
+            found.append(f"an agent had {seen} calls at a time, {most} are allowed")
+    return found
+
+
+async def goodput_stayed(_: Stage, evidence: Evidence) -> Sequence[str]:
+    """See that at least half of the load's runs ended in any ten seconds of it."""
+    sent = sorted(each.answered for each in evidence.ledger.accepted)
+    ends = sorted(run.ended_at for run in evidence.runs.values() if run.ended_at is not None)
+    if not sent or not ends:
+        return ("nothing was done",)
+    rate = len(sent) / (sent[-1] - sent[0])
+    found = []
+    for number in range(int((ends[-1] - ends[0]) / _WHILE_S)):
+        begin = ends[0] + number * _WHILE_S
+        ended = sum(begin <= end < begin + _WHILE_S for end in ends)
+        if ended < rate * _WHILE_S / 2:
+            found.append(f"{ended} runs ended in {_WHILE_S:.0f} s at {rate:.0f} a second")
+    return found
 
 
 async def useless_answers_are_named(stage: Stage, evidence: Evidence) -> Sequence[str]:

@@ -4,10 +4,12 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from bench.faults.stage import Stage
 
+_CHUNK = 4096
 _BACKENDS = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
   AND application_name LIKE 'orchestrator%' ORDER BY application_name, pid"""
@@ -71,6 +73,19 @@ async def stolen(stage: Stage, rng: random.Random, *, count: int) -> None:
     await stage.sql(_STEAL, partitions)
 
 
+async def disk_full(stage: Stage, _: random.Random, *, for_s: float) -> None:
+    """Leave PostgreSQL no room to write for a while; who sees to it then starts it, if need be."""
+    ballast = stage.services.postgres.folder.parent / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(_CHUNK))
+    await asyncio.sleep(for_s)
+    ballast.unlink()
+    if not stage.services.postgres.is_up:
+        stage.notes.append("PostgreSQL ended when the disk was full")
+        await stage.services.postgres.start()
+
+
 ACTS: Mapping[str, Callable[..., Coroutine[Any, Any, None]]] = {
     "postgres_killed": postgres_killed,
     "postgres_stopped": postgres_stopped,
@@ -79,4 +94,5 @@ ACTS: Mapping[str, Callable[..., Coroutine[Any, Any, None]]] = {
     "cut_off": cut_off,
     "answers_lost": answers_lost,
     "stolen": stolen,
+    "disk_full": disk_full,
 }

@@ -11,8 +11,12 @@ THREE = Setup(orchestrators=3)
 BUSY = Load(cancelled=0.15, retried=0.5)  # with cancels and retries in between
 
 
-def scenarios(kills: int) -> tuple[Scenario, ...]:
-    """Return all of them; `kills`: how often a process dies at each named point."""
+def scenarios(kills: int, backlog: int) -> tuple[Scenario, ...]:
+    """Return all of them.
+
+    `kills`: how often a process dies at each named point; `backlog`: how many unfinished runs a
+    restart finds.
+    """
     impatient = Setup(agent_timeout_ms=1_500)
     return (
         Scenario(name="none", fault="no fault", schedule=schedules.quietly, load=BUSY),
@@ -81,6 +85,7 @@ def scenarios(kills: int) -> tuple[Scenario, ...]:
             fault="a process joins and leaves every 3 s",
             schedule=schedules.storm,
             setup=THREE,
+            check=checks.goodput_stayed,
         ),
         Scenario(
             name="poison",
@@ -119,6 +124,19 @@ def scenarios(kills: int) -> tuple[Scenario, ...]:
         ),
         Scenario(name="rolling", fault="rolling restart", schedule=schedules.rolling, load=BUSY),
         Scenario(name="files", fault="file descriptors exhausted", schedule=schedules.files),
+        Scenario(
+            name="disk",
+            fault="disk full under PostgreSQL",
+            schedule=schedules.disk,
+            setup=Setup(disk_mb=200),
+        ),
+        Scenario(
+            name="backlog",
+            fault=f"restart with {backlog:,} unfinished runs",
+            schedule=schedules.backlog(backlog),
+            load=Load(rate=1),
+            check=checks.agents_saw_no_burst,
+        ),
         Scenario(
             name="mix",
             fault="a mix of all, three processes",

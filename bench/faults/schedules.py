@@ -142,7 +142,7 @@ def clock(_: random.Random) -> Sequence[Act]:
     return [
         act(0, "clock", process=0, seconds=3600),
         act(1, "clock", process=1, seconds=-3600),
-        act(20, "kill", process=0, down_for=0),
+        act(20, "stop", process=0, down_for=0),
         act(22, "sleep", for_s=8),
     ]
 
@@ -156,6 +156,18 @@ def files(rng: random.Random) -> Sequence[Act]:
         act(0, "few_files", process=0, for_s=rng.uniform(4, 8)),
         act(12, "few_files", process=1, for_s=rng.uniform(4, 8)),
     ]
+
+
+def disk(rng: random.Random) -> Sequence[Act]:
+    return [
+        act(0, "disk_full", for_s=rng.uniform(3, 6)),
+        act(15, "disk_full", for_s=rng.uniform(3, 6)),
+    ]
+
+
+def backlog(count: int) -> Schedule:
+    """Let the processes find so many unfinished runs when they start."""
+    return lambda _: [act(0, "backlog", count=count)]
 
 
 def mix(rng: random.Random) -> Sequence[Act]:

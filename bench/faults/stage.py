@@ -24,6 +24,7 @@ from bench.stack.kafka import START_S, Kafka
 from bench.stack.part import Part, end_all
 from bench.stack.postgres import Postgres
 from bench.stack.proxy import Proxy
+from bench.stack.small_disk import small_disk
 
 STEPS = ("extract", "transform", "load")
 PARTITIONS = 16
@@ -32,6 +33,7 @@ _REQUEST_S = 20.0
 _AGENT_START_S = 30.0
 _TICK = 0.05
 _STEP_TIMEOUT_MS = 600_000
+_SMALL = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Setup:
     step_timeout_ms: int = _STEP_TIMEOUT_MS
     on_unknown_outcome: str = "resend"
     settings: Mapping[str, str] = field(default_factory=dict)
+    disk_mb: int | None = None  # a database of its own, on a disk of this size
 
 
 @dataclass(slots=True)
@@ -131,8 +134,12 @@ async def set_up(services: Services, setup: Setup) -> AsyncIterator[Stage]:
     name = f"s{secrets.token_hex(4)}"
     folder = services.folder / name
     folder.mkdir()
-    dsn = await _database(services.postgres, name)
     async with AsyncExitStack() as stack:
+        if setup.disk_mb is not None:
+            disk = stack.enter_context(small_disk(setup.disk_mb))
+            own = await stack.enter_async_context(Postgres(_SMALL, parent=disk))
+            services = Services(own, services.kafka, services.folder)
+        dsn = await _database(services.postgres, name)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),

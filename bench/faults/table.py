@@ -22,6 +22,12 @@ def row(result: Result) -> tuple[str, ...]:
     )
 
 
+def figures(result: Result) -> Iterator[str]:
+    """Return what a row tells, with the head's words."""
+    for name, cell in zip(HEAD[1:], row(result)[1:], strict=True):
+        yield f"{name} {cell}"
+
+
 def lines(results: Sequence[Result]) -> Iterator[str]:
     """Return the table in Markdown, which is readable as it is too."""
     rows = [HEAD, *(row(result) for result in results)]

@@ -39,13 +39,16 @@ class Postgres:
     Enter it in the main thread (see `child`).
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, *, parent: Path | None = None
+    ) -> None:
+        self._parent = parent
         self._settings = SETTINGS | dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
         # As root, where the server's own user can reach it.
-        self.folder = Path(tempfile.mkdtemp(prefix="bench-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-pg-", dir=self._parent))
         self._data = self.folder / "data"
         self.log = self.folder / "server.log"
         account = programs.account_for(self._data)
@@ -83,9 +86,9 @@ class Postgres:
         return f"postgresql://postgres@/postgres?host={self.folder}"
 
     @property
-    def pid(self) -> int:
-        assert self._process is not None  # noqa: S101 - it was started
-        return self._process.pid
+    def is_up(self) -> bool:
+        """Whether the server's first process is there."""
+        return self._process is not None and self._process.poll() is None
 
     async def start(self) -> None:
         """Start it, again if need be; return when it takes connections."""
