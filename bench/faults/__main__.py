@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import secrets
 import signal
 import sys
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _show(scenario, seed)
         return 0
     structlog.configure(processors=[_silent])
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is away is the point
     try:
         results = asyncio.run(_play(chosen, seed))
     except (StackFailed, BaseExceptionGroup) as failure:

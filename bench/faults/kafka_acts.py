@@ -16,6 +16,8 @@ from bench.faults.stage import PARTITIONS, Stage, kafka_ready
 
 _HUGE = 900_000
 _LATEST_S = 3.0
+_KAFKA_S = 90.0
+_AGAIN_S = 0.5
 
 
 async def kafka_killed(stage: Stage, _: random.Random, *, down_for: float) -> None:
@@ -85,14 +87,16 @@ async def poison(stage: Stage, rng: random.Random, *, count: int) -> None:
         b"\x00" * 64,
     ]
     producer = AIOKafkaProducer(bootstrap_servers=stage.services.kafka.bootstrap)
-    await producer.start()
+    await _started(producer)
     try:
         for number in range(count):
             value = values[number % len(values)]
             key = rng.choice((None, b"", b"\xff\xfe"))
             if value is None and key is None:  # not even the producer takes that
                 key = b""
-            await producer.send(stage.topic, value, key=key, partition=rng.randrange(PARTITIONS))
+            partition = rng.randrange(PARTITIONS)
+            with suppress(KafkaError):
+                await producer.send(stage.topic, value, key=key, partition=partition)
     finally:
         await producer.stop()
 
@@ -106,8 +110,8 @@ async def echo(stage: Stage, rng: random.Random, *, share: float, for_s: float) 
     until = time.monotonic() + for_s
     echoed = 0
     async with asyncio.TaskGroup() as group:
-        await consumer.start()
-        await producer.start()
+        await _started(consumer)
+        await _started(producer)
         try:
             consumer.assign(partitions)
             seen: set[tuple[int, bytes]] = set()
@@ -128,6 +132,16 @@ async def echo(stage: Stage, rng: random.Random, *, share: float, for_s: float) 
             await consumer.stop()
             await producer.stop()
     stage.notes.append(f"{echoed} records were doubled")
+
+
+async def _started(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Start a client as soon as Kafka is there."""
+    async with asyncio.timeout(_KAFKA_S):
+        while True:
+            try:
+                return await client.start()  # type: ignore[no-any-return]
+            except KafkaError:
+                await asyncio.sleep(_AGAIN_S)
 
 
 async def _later(producer: AIOKafkaProducer, record: Any, after: float, tp: TopicPartition) -> None:

@@ -118,10 +118,13 @@ def _check_repeats(
             if earlier.how != "unknown":
                 text = f"step {step} was repeated as {earlier.number}, which was {earlier.how}"
                 yield Violation(4, run.id, text)
-    for number, same in by_number.items():
-        new_generation = min(call.attempt for call in same) == 1
+    first = {number for number, same in by_number.items() if min(c.attempt for c in same) == 1}
+    if len(first) > reading.retries + 1:
+        text = f"step {step} was sent for the first time under {len(first)} numbers"
+        yield Violation(4, run.id, text)
+    for number in by_number.keys() - first:
         before = by_number.get(number - 1)
-        if before is None or new_generation:
+        if before is None:
             continue
         if all(call.how != "refused" for call in before):
             text = f"step {step}: {number - 1} was never refused, and {number} was sent"

@@ -31,6 +31,7 @@ PARTITIONS = 16
 MAX_RETRIES = 3
 _REQUEST_S = 20.0
 _AGENT_START_S = 30.0
+_DATABASE_S = 60.0
 _TICK = 0.05
 _STEP_TIMEOUT_MS = 600_000
 _SMALL = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
@@ -103,12 +104,22 @@ class Stage:
         return time.monotonic() - self.began
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        """Ask the scenario's database, past all proxies."""
-        conn = await asyncpg.connect(self.dsn)
+        """Ask the scenario's database, past all proxies, as soon as it takes connections."""
+        conn = await self._connected()
         try:
             return list(await conn.fetch(statement, *values))
         finally:
             await conn.close()
+
+    async def _connected(self) -> asyncpg.Connection:
+        deadline = time.monotonic() + _DATABASE_S
+        while True:
+            try:
+                return await asyncpg.connect(self.dsn)
+            except (OSError, asyncpg.PostgresError):  # it is down, or is coming up
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_TICK)
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """Send a request that has to work to the first orchestrator that is up."""

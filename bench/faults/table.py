@@ -1,5 +1,6 @@
 """Shows results: one table, and what was broken."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +9,7 @@ from bench.faults.violation import INVARIANTS
 
 HEAD = ("fault", "runs", "lost", "wrong", "calls doubled", "longest stall", "full speed again")
 _SHOWN = 5
+_LONGEST = 400
 
 
 def row(result: Result) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ def broken(result: Result) -> Iterator[str]:
         yield f"  {result.scenario.name}: broken {count} times: {INVARIANTS[invariant]}"
         examples = [each for each in result.violations if each.invariant == invariant]
         for each in examples[:_SHOWN]:
-            yield f"    {each.run} {each.text}"
+            yield f"    {each.run} {textwrap.shorten(each.text, _LONGEST)}"
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from bench.faults.scenarios import scenarios
 from bench.faults.violation import Violation
 from orchestrator import failpoints
 
-SCENARIOS = scenarios(kills=2)
+SCENARIOS = scenarios(kills=2, backlog=10)
 by_name = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 
 

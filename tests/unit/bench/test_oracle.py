@@ -190,6 +190,13 @@ def test_a_message_id_that_does_not_follow_the_outcome_is_found(how: str, number
     assert broken(evidence(kinds, calls)) == {4}
 
 
+def test_a_call_repeated_after_a_takeover_under_another_id_is_found() -> None:
+    kinds = (CREATED, STARTED, EXTRACT, ("RunTakenOver",), *WELL[3:])
+    calls = [call("extract", 103.1), call("extract", 104.1, number=2), call("load", 106.1)]
+
+    assert broken(evidence(kinds, calls)) == {4}
+
+
 def test_a_result_that_nobody_gave_is_found() -> None:
     calls = [replace(call("extract", 103.1), nonce="another"), call("load", 105.1)]
 
