@@ -15,6 +15,7 @@ class KafkaProxy:
         self.swallows_fetches = False
         self._behind = behind
         self._writers: list[asyncio.StreamWriter] = []
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -26,9 +27,15 @@ class KafkaProxy:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
+        if self._serving:
+            await asyncio.wait(self._serving)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         answers, requests = await asyncio.open_connection("127.0.0.1", self._behind)
         self._writers += [writer, requests]
         fetches: set[bytes] = set()  # by correlation id
