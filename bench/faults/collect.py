@@ -18,7 +18,7 @@ _AT_ONCE = 16
 _PAGE = 100
 _STATUSES = ("PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 _ENDED = re.compile(r'^orchestrator_runs_ended_total\{status="(\w+)"\} (\S+)$', re.MULTILINE)
-_RUNS = "SELECT id, status, seq, completed_at FROM run"
+_RUNS = "SELECT id, status, seq, completed_at, error_message FROM run"
 _EVENTS = "SELECT run_id, seq, epoch, at, events FROM run_event ORDER BY run_id, seq"
 _STEPS = "SELECT run_id, path, status, attempt, input, output FROM step_execution"
 _KEYS = """
@@ -42,11 +42,11 @@ async def quiet(stage: Stage, within: float) -> None:
     stage.notes.append(f"it was not quiet after {within:.0f} s")
 
 
-async def evidence(stage: Stage, *, paused: bool, sample: int | None = None) -> Evidence:
+async def evidence(stage: Stage, *, may_fail: bool, paused: bool, sample: int) -> Evidence:
     """Take the evidence; of many runs, only `sample` are looked at through the API too."""
     runs = await _rows(stage)
     keys = {row["key"]: [str(r) for r in row["runs"] if r] for row in await stage.sql(_KEYS)}
-    looked_at = sorted(runs)[:: max(1, len(runs) // sample)] if sample else sorted(runs)
+    looked_at = sorted(runs)[:: max(1, len(runs) // sample)]
     return Evidence(
         ledger=stage.ledger,
         runs=runs,
@@ -57,6 +57,7 @@ async def evidence(stage: Stage, *, paused: bool, sample: int | None = None) -> 
         counted=await _counted(stage),
         steps=STEPS,
         max_attempts=MAX_RETRIES + 1,
+        may_fail=may_fail,
         paused=paused,
     )
 
@@ -82,6 +83,7 @@ async def _rows(stage: Stage) -> dict[str, Run]:
             status=row["status"],
             seq=row["seq"],
             ended_at=None if ended is None else ended.timestamp(),
+            error=row["error_message"],
             events=history,
             steps=steps.get(row["id"], {}),
             gaps=gaps,

@@ -67,6 +67,7 @@ class Run:
     status: str
     seq: int
     ended_at: float | None
+    error: str | None
     events: Sequence[Event]
     steps: Mapping[str, Step]
     gaps: Sequence[str] = ()
@@ -111,4 +112,5 @@ class Evidence:
     counted: Mapping[str, float] | None  # `orchestrator_runs_ended_total`; None: a process died
     steps: Sequence[str]
     max_attempts: int
+    may_fail: bool  # agents were told to do what no retry makes good
     paused: bool  # a process stood still: what it had begun may reach an agent late

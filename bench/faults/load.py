@@ -30,6 +30,7 @@ class Load:
 
     rate: float = 15.0
     draw: Draw = plain
+    may_fail: bool = False  # whether `draw` has agents do what no retry makes good
     cancelled: float = 0.0
     retried: float = 0.0
 

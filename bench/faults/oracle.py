@@ -24,6 +24,8 @@ def judge(evidence: Evidence) -> list[Violation]:
         reading = readings[run.id] = Clerk(run, evidence.steps, evidence.max_attempts).read()
         found += reading.violations
         found += [Violation(6, run.id, gap) for gap in run.gaps]
+        if run.status == "FAILED" and not evidence.may_fail:
+            found.append(Violation(1, run.id, f"it failed for no fault of its own: {run.error}"))
         for step in evidence.steps:
             of_step = calls.get((run.id, step), [])
             found += _check_calls(run, step, of_step, reading, evidence)

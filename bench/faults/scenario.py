@@ -77,7 +77,9 @@ async def play(services: Services, scenario: Scenario, seed: str) -> Result:
             await asyncio.sleep(_AFTER_S)
         _note_kills(stage)
         await collect.quiet(stage, _QUIET_S)
-        found = await collect.evidence(stage, paused=scenario.paused, sample=_SAMPLE)
+        found = await collect.evidence(
+            stage, may_fail=scenario.load.may_fail, paused=scenario.paused, sample=_SAMPLE
+        )
         violations = oracle.judge(found) + _crashes(stage)
         if scenario.check is not None:
             violations += [Violation(7, "", text) for text in await scenario.check(stage, found)]

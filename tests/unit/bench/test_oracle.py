@@ -51,7 +51,7 @@ def evidence(
         for step in STEPS
         if any(e.kind == "StepCompleted" and e.step == step for e in events)
     }
-    run = Run(RUN, status, len(events), 110.0, events, steps)
+    run = Run(RUN, status, len(events), 110.0, None, events, steps)
     shown = Shown(
         status,
         {step: "COMPLETED" if step in steps else "SKIPPED" for step in STEPS},
@@ -67,6 +67,7 @@ def evidence(
         counted={status: 1.0} if status == "COMPLETED" else None,
         steps=STEPS,
         max_attempts=MAX_ATTEMPTS,
+        may_fail=False,
         paused=False,
     )
     return replace(found, **more)
@@ -210,6 +211,14 @@ def test_a_run_that_is_gone_or_does_not_end_is_found_and_counted() -> None:
 
     assert (broken(found), oracle.lost(found)) == ({1}, 1)
     assert (broken(forever), oracle.lost(forever)) == ({1}, 1)
+
+
+def test_a_run_that_failed_is_wrong_unless_its_agents_made_it_fail() -> None:
+    kinds = (CREATED, STARTED, EXTRACT, ("StepFailed", "extract", 1), ("RunFailed",))
+    found = evidence(kinds, [call("extract", 103.1, how="refused")], "FAILED")
+
+    assert broken(found) == {1}
+    assert broken(replace(found, may_fail=True)) == set()
 
 
 def test_a_cancel_that_was_answered_and_did_not_happen_is_found() -> None:
