@@ -102,11 +102,11 @@ def _check_calls(
         if completed is not None and call.at > completed + _LATE_S and not evidence.paused:
             late = call.at - completed
             yield Violation(3, run.id, f"step {step} was called {late:.2f} s after it completed")
-    yield from _check_repeats(run, step, calls, reading)
+    yield from _check_repeats(run, step, calls, reading, paused=evidence.paused)
 
 
 def _check_repeats(
-    run: Run, step: str, calls: Sequence[Call], reading: Reading
+    run: Run, step: str, calls: Sequence[Call], reading: Reading, *, paused: bool
 ) -> Iterator[Violation]:
     """Check that a messageId was repeated for an unknown outcome, and changed for a known one.
 
@@ -117,7 +117,8 @@ def _check_repeats(
         by_number[call.number].append(call)
     if not reading.takeovers:
         for earlier, _ in (pair for same in by_number.values() for pair in pairwise(same)):
-            if earlier.how != "unknown":
+            # Who stood still heard an answer that was given too late to count.
+            if earlier.how == "refused" or (earlier.how == "answered" and not paused):
                 text = f"step {step} was repeated as {earlier.number}, which was {earlier.how}"
                 yield Violation(4, run.id, text)
     first = {number for number, same in by_number.items() if min(c.attempt for c in same) == 1}

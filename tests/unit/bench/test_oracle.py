@@ -189,6 +189,8 @@ def test_a_message_id_that_does_not_follow_the_outcome_is_found(how: str, number
     calls = [replace(call("extract", 103.1, how=how), nonce="x"), second, call("load", 107.1)]
 
     assert broken(evidence(kinds, calls)) == {4}
+    heard_too_late = how == "answered" and number == 1
+    assert broken(evidence(kinds, calls, paused=True)) == (set() if heard_too_late else {4})
 
 
 def test_a_call_repeated_after_a_takeover_under_another_id_is_found() -> None:
