@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Drives and measures the orchestrator: a stack on this machine, and load.",
-        epilog="Each command has a --help of its own.",
+        epilog="Each command has a --help of its own; so has python -m bench.faults.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     up_command.add_parser(commands)

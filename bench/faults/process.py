@@ -50,6 +50,8 @@ class Process:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = False
+        self._killed = False
+        self._served = False
 
     @property
     def url(self) -> str:
@@ -70,7 +72,7 @@ class Process:
     ) -> None:
         """Start it, without waiting; in the main thread (see `child`)."""
         self.failpoint = failpoint
-        self._ending = False
+        self._ending = self._killed = self._served = False
         self.lives += 1
         ours = {f"ORCHESTRATOR_{name}": value for name, value in self._settings.items()}
         if failpoint is not None:
@@ -88,6 +90,7 @@ class Process:
             try:
                 async with session.get(f"{self.url}/health/ready") as answer:
                     if answer.status == _OK:
+                        self._served = True
                         return
             except (aiohttp.ClientError, TimeoutError):
                 if not self.is_up and self.failpoint is not None:
@@ -121,7 +124,7 @@ class Process:
     def kill(self) -> None:
         """End it with SIGKILL."""
         self.look()
-        self._ending = True
+        self._ending = self._killed = True
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -142,7 +145,9 @@ class Process:
         except TimeoutError:
             process.kill()
             process.wait()
-        if process.returncode != 0:
+        # A kill of ours may come in between; before it serves, it has no handler for SIGTERM.
+        fine = {0, -signal.SIGKILL if self._killed else 0, 0 if self._served else -signal.SIGTERM}
+        if process.returncode not in fine:
             self.died.append(
                 f"{self.name} ended with {process.returncode} after SIGTERM\n{child.tail(self.log)}"
             )

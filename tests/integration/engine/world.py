@@ -12,6 +12,7 @@ from uuid import uuid4
 from asyncpg import Connection
 from cryptography.fernet import Fernet
 
+from bench.stack.proxy import Proxy
 from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
@@ -29,7 +30,6 @@ from orchestrator.store.journal import Journal
 from orchestrator.store.sealing import Sealer
 from orchestrator.store.session import Session
 from orchestrator.telemetry.metrics import Metrics
-from tests.integration.store.proxy import Proxy
 from tests.integration.store.stage import HOUR, Stage
 
 PARTITIONS = 8
