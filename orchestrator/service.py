@@ -29,7 +29,7 @@ from orchestrator.binding import Binding
 from orchestrator.domain.errors import Unavailable
 from orchestrator.feeding import choose
 from orchestrator.settings import Settings
-from orchestrator.store import chores, pool, terms
+from orchestrator.store import chores, pool, terms, totals
 from orchestrator.store.creation import Creator
 from orchestrator.store.definitions import Definitions
 from orchestrator.store.embedded import EmbeddedPostgres
@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 _CHORES_EVERY_S = 600.0
 _RETRY_CHORES_S = 5.0
+_FOLD_EVERY_S = 5.0
 _CLOSE_S = 2.0
 
 
@@ -144,7 +145,8 @@ async def _serve_on(
         )
         feed = feeding.feed
         deps = binding.deps(settings, node, watch, feed, feeding.check)
-        async with _tasks(node.run(), watch.run(), feed.run(), _chores(dsn, settings)) as over:
+        works = (node.run(), watch.run(), feed.run(), _chores(dsn, settings), _fold(api_pool))
+        async with _tasks(*works) as over:
             await feed.start()
             async with listener.serving(make_app(deps), listening):
                 _settle_garbage_collection()
@@ -264,6 +266,17 @@ async def _chores(dsn: str, settings: Settings) -> None:
         except Unavailable as away:
             log.warning("chores_postponed", reason=away.message)
             pause = _RETRY_CHORES_S
+
+
+async def _fold(api_pool: Pool) -> None:
+    """Fold the totals of runs every few seconds: a list reads what is left unfolded one by one."""
+    while True:
+        await asyncio.sleep(_FOLD_EVERY_S)
+        try:
+            async with pool.acquire(api_pool) as conn:
+                await totals.fold(conn)
+        except Unavailable as away:
+            log.info("fold_postponed", reason=away.message)
 
 
 # -- the end and the beginning -------------------------------------------------------------------

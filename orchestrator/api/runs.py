@@ -26,9 +26,10 @@ from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import RunId, RunStatus, external_id, parse_external_id
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import history as stored_history
-from orchestrator.store import pool, runs
+from orchestrator.store import pool, run_lists, runs
 from orchestrator.store.history import StepRow
-from orchestrator.store.runs import RunFilter, RunRow, RunSort
+from orchestrator.store.run_lists import RunFilter, RunSort
+from orchestrator.store.runs import RunRow
 
 
 async def list_all(request: web.Request) -> web.Response:
@@ -42,14 +43,15 @@ async def list_all(request: web.Request) -> web.Response:
         created_before=query.created_before,
     )
     async with pool.acquire(request.app[DEPS].pool) as conn:
-        rows, total = await runs.list_runs(
+        listed = await run_lists.list_runs(
             conn,
             wanted,
             parse.page(query),
             sort=RunSort(query.sort_by),
             descending=query.sort_order == "desc",
         )
-    return render.page([shown(row) for row in rows], total, query.page, query.page_size)
+    items = [shown(row) for row in listed.rows]
+    return render.page(items, listed.total, query.page, query.page_size)
 
 
 async def get(request: web.Request) -> web.Response:

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from uuid import UUID
+from datetime import datetime
 
 from asyncpg import Record
 
@@ -13,13 +11,9 @@ from orchestrator.domain.run import RunId, RunStatus, external_id
 from orchestrator.domain.term import Partition
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import queries
-from orchestrator.store.page import Page
 from orchestrator.store.pool import Conn
 
 SQL = queries.load("runs")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_ID = (1 << 128) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +38,6 @@ class RunRow:
     cancelled_by: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """What a list is to hold; None: any. The two moments are exclusive."""
-
-    status: RunStatus | None = None
-    workflow_key: str | None = None
-    workflow_id: WorkflowId | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-
-class RunSort(StrEnum):
-    CREATED_AT = "created_at"
-    UPDATED_AT = "updated_at"
-    COMPLETED_AT = "completed_at"
-    STATUS = "status"
-
-
-_LISTS = {
-    (RunSort.CREATED_AT, False): SQL["by_created_at_asc"],
-    (RunSort.CREATED_AT, True): SQL["by_created_at_desc"],
-    (RunSort.UPDATED_AT, False): SQL["by_updated_at_asc"],
-    (RunSort.UPDATED_AT, True): SQL["by_updated_at_desc"],
-    (RunSort.COMPLETED_AT, False): SQL["by_completed_at_asc"],
-    (RunSort.COMPLETED_AT, True): SQL["by_completed_at_desc"],
-    (RunSort.STATUS, False): SQL["by_status_asc"],
-    (RunSort.STATUS, True): SQL["by_status_desc"],
-}
-
-
 async def get(conn: Conn, run_id: RunId) -> RunRow:
     """Return a run; raise `NotFound`."""
     row = await conn.fetchrow(SQL["get"], run_id)
@@ -88,34 +52,6 @@ async def get_with_owner(conn: Conn, run_id: RunId) -> tuple[RunRow, str | None]
     if row is None:
         raise missing(run_id)
     return run_row(row), row["owner_name"]
-
-
-async def list_runs(
-    conn: Conn,
-    wanted: RunFilter,
-    page: Page,
-    sort: RunSort = RunSort.CREATED_AT,
-    *,
-    descending: bool = True,
-) -> tuple[list[RunRow], int]:
-    """Return a page of runs, and how many there are in all; both of one moment.
-
-    Ties go by id in the same order; a null `completed_at` comes last in either order. Not to be
-    called in a transaction.
-    """
-    lowest, highest = _id_range(wanted)
-    async with conn.transaction(isolation="repeatable_read", readonly=True):
-        await conn.execute(SQL["plan_for_values"])
-        workflow_id: UUID | None = wanted.workflow_id
-        if wanted.workflow_key is not None:
-            found: UUID | None = await conn.fetchval(SQL["lifelong_id"], wanted.workflow_key)
-            if found is None or workflow_id not in (None, found):
-                return [], 0
-            workflow_id = found
-        filters = (wanted.status, workflow_id, lowest, highest)
-        total: int = await conn.fetchval(SQL["count"], *filters)
-        rows = await conn.fetch(_LISTS[sort, descending], *filters, page.offset, page.size)
-    return [run_row(row) for row in rows], total
 
 
 async def cancel(conn: Conn, run_id: RunId, reason: str | None) -> RunRow:
@@ -199,18 +135,3 @@ async def _refused(conn: Conn, run_id: RunId, what: str) -> Refused:
     """Say why nothing was done, in a statement of its own; raise `NotFound` for no run at all."""
     row = await get(conn, run_id)
     return Refused(f"Run cannot be {what}: '{external_id(run_id)}' is {row.status}")
-
-
-def _id_range(wanted: RunFilter) -> tuple[UUID, UUID]:
-    """Turn the exclusive moments into the lowest and highest id: created_at is a millisecond."""
-    lowest, highest = 0, _LAST_ID
-    if wanted.created_after is not None:
-        lowest = max(_milliseconds(wanted.created_after) + 1, 0) << 80
-    if wanted.created_before is not None:
-        highest = (max(-_milliseconds(wanted.created_before, sign=-1), 0) << 80) - 1
-    return UUID(int=min(lowest, _LAST_ID)), UUID(int=max(highest, 0))
-
-
-def _milliseconds(moment: datetime, sign: int = 1) -> int:
-    """Return the whole milliseconds since 1970, rounded down; of the negative with `sign` -1."""
-    return sign * (moment - _EPOCH) // timedelta(milliseconds=1)

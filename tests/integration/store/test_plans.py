@@ -14,8 +14,12 @@ import asyncpg
 import pytest
 from asyncpg import Connection
 
-from orchestrator.store import parts, queries
+from orchestrator.domain.run import RunStatus
+from orchestrator.domain.workflow import WorkflowId
+from orchestrator.store import parts, pieces, queries, run_lists, run_segments, totals
 from orchestrator.store import pool as pools
+from orchestrator.store.page import Page
+from orchestrator.store.run_lists import Listed, RunFilter, RunSort
 from tests.integration.conftest import Server, in_thread
 
 pytestmark = pytest.mark.integration
@@ -23,12 +27,12 @@ pytestmark = pytest.mark.integration
 DAYS, WITH_RUNS, A_DAY = 60, 6, 3000
 LOWEST, HIGHEST = UUID(int=0), UUID(int=(1 << 128) - 1)
 OWNED = list(range(16))
-WORKFLOW = UUID(int=0)  # one run in ten, some of them of each status
+WORKFLOW = UUID(int=1)  # one run in ten, some of them of each status
 # Runs that have ended, spread over a day and ten workflows.
 ENDED = """INSERT INTO run (id, partition, workflow_id, workflow_version, workflow_key,
     workflow_name, status, seq, input, created_at, updated_at, completed_at, cancelled_at)
-  SELECT id, partition_of(id, 16), lpad(to_hex(n % 10), 32, '0')::uuid, 1, 'wf', 'wf', status, 5,
-    '{}', run_id_time(id), at, CASE WHEN status <> 'CANCELLED' THEN at END,
+  SELECT id, partition_of(id, 16), lpad(to_hex(n % 10 + 1), 32, '0')::uuid, 1, 'wf', 'wf', status,
+    5, '{}', run_id_time(id), at, CASE WHEN status <> 'CANCELLED' THEN at END,
     CASE WHEN status = 'CANCELLED' THEN at END
   FROM (SELECT n, (lpad(to_hex((extract(epoch FROM $1::date) * 1000 + n * 20000)::bigint), 12, '0')
         || '70008' || right(md5(n::text), 15))::uuid AS id,
@@ -50,7 +54,8 @@ async def _fill(dsn: str) -> None:
     for ahead in range(WITH_RUNS):
         await conn.execute(ENDED, today + timedelta(days=ahead), A_DAY)
     await conn.execute(UNFINISHED)
-    await conn.execute("VACUUM ANALYZE run")
+    await totals.fold(conn)
+    await conn.execute("VACUUM ANALYZE")
     await conn.close()
 
 
@@ -218,49 +223,116 @@ async def test_a_key_finds_its_run_in_one_part(full: Connection) -> None:
 
 # -- the lists -------------------------------------------------------------------------------------
 
-LISTS = queries.load("runs")
-SORTS = ("created_at", "updated_at", "completed_at", "status")
-FILTERS: dict[str, tuple[str | None, UUID | None]] = {
-    "all": (None, None),
-    "failed": ("FAILED", None),
-    "running": ("RUNNING", None),
-    "of a workflow": (None, WORKFLOW),
+FILTERS = {
+    "all": RunFilter(),
+    "completed": RunFilter(RunStatus.COMPLETED),
+    "failed": RunFilter(RunStatus.FAILED),
+    "running": RunFilter(RunStatus.RUNNING),
+    "of a workflow": RunFilter(workflow_id=WorkflowId(WORKFLOW)),
+    "of a workflow, cancelled": RunFilter(RunStatus.CANCELLED, workflow_id=WorkflowId(WORKFLOW)),
 }
+SIZE = 20
+BY_CREATION = (RunSort.CREATED_AT, RunSort.STATUS)
 
 
-async def explain_list(conn: Connection, name: str, *args: Any) -> Plan:
-    async with conn.transaction():
-        await conn.execute(LISTS["plan_for_values"])
-        return await explain(conn, LISTS[name], *args)
+class Recorder:
+    """A session that keeps what it was asked to fetch."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conn, name)
+
+    async def fetch(self, statement: str, *args: Any) -> Any:
+        self.asked.append((statement, args))
+        return await self._conn.fetch(statement, *args)
+
+    async def fetchval(self, statement: str, *args: Any) -> Any:
+        self.asked.append((statement, args))
+        return await self._conn.fetchval(statement, *args)
 
 
-@pytest.mark.parametrize("wanted", FILTERS)
-@pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("sort", SORTS)
-async def test_a_page_of_a_list_is_read_by_an_index(
-    full: Connection, sort: str, order: str, wanted: str
+async def read_for(
+    conn: Connection, wanted: RunFilter, number: int, sort: RunSort, **more: Any
+) -> tuple[Listed, Plan]:
+    """Read a page of a list; return it and all that its statements did."""
+    recorder = Recorder(conn)
+    page = Page(number, SIZE)
+    listed = await run_lists.list_runs(recorder, wanted, page, sort, **more)  # type: ignore[arg-type]
+    plan = Plan({"Node Type": "None", "Actual Loops": 0})
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        await conn.execute(run_lists.SQL["plan_for_values"])
+        for statement, args in recorder.asked:
+            one = await explain(conn, statement, *args)
+            plan.rows += one.rows
+            plan.parts |= one.parts
+            plan.whole |= one.whole
+    return listed, plan
+
+
+@pytest.fixture
+def by_the_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have hours looked for also in days of a few thousand runs."""
+    monkeypatch.setattr(run_segments, "_WALK", 50)
+
+
+@pytest.mark.usefixtures("by_the_hour")
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("sort", RunSort)
+async def test_a_page_is_read_by_an_index_near_its_place(
+    full: Connection, sort: RunSort, name: str, *, descending: bool
 ) -> None:
-    plan = await explain_list(full, f"by_{sort}_{order}", *FILTERS[wanted], LOWEST, HIGHEST, 0, 20)
+    wanted = FILTERS[name]
+    listed, plan = await read_for(full, wanted, 1, sort, descending=descending)
+    pages = -(-listed.total // SIZE)
+    plans = {"first": plan}
+    for where, number in {"middle": pages // 2, "last but one": pages - 1, "last": pages}.items():
+        page, plans[where] = await read_for(
+            full, wanted, max(number, 1), sort, descending=descending
+        )
+        if where == "middle" and page.next:
+            _, plans["cursor"] = await read_for(
+                full, wanted, 1, sort, descending=descending, after=page.next
+            )
 
-    assert not plan.whole
-    assert plan.rows < A_DAY  # a page of twenty, looked for in each of the days
+    for where, each in plans.items():
+        assert not each.whole, where
+        if sort in BY_CREATION:
+            # Some hours of the day or two that it is in, and the totals.
+            assert each.rows < A_DAY * 2 / 3, where
+            assert len({part for part in each.parts if part.startswith("run_2")}) <= 4, where
+        else:
+            # Of each day a few, and one day's that may have ended late.
+            assert each.rows < 2 * A_DAY, where
 
 
 async def test_a_list_of_one_day_is_read_in_that_day(full: Connection) -> None:
-    run, *_ = await at_work(full)
-    first = UUID(int=run.int >> 96 << 96)
-    last = UUID(int=first.int | ((1 << 96) - 1))
+    noon = await full.fetchval("SELECT date_trunc('day', now(), 'UTC') + interval '12 hours'")
+    wanted = RunFilter(
+        created_after=noon - timedelta(hours=3.2), created_before=noon + timedelta(hours=3.2)
+    )
 
-    for sort in SORTS:
-        plan = await explain_list(full, f"by_{sort}_desc", None, None, first, last, 0, 20)
-        assert len(plan.parts) == 1, sort
+    for sort in RunSort:
+        _, plan = await read_for(full, wanted, 5, sort)
+        assert len({part for part in plan.parts if part.startswith("run_2")}) == 1, sort
+        assert not plan.whole, sort
 
 
-async def test_a_count_with_a_filter_is_read_from_an_index(full: Connection) -> None:
-    for wanted in FILTERS.values():
-        async with full.transaction():
-            await full.execute(LISTS["plan_for_values"])
-            text = await full.fetchval(
-                "EXPLAIN (ANALYZE, FORMAT JSON) " + LISTS["count"], *wanted, LOWEST, HIGHEST
-            )
-        assert not Plan(json.loads(text)[0]["Plan"]).whole
+@pytest.mark.parametrize("name", FILTERS)
+async def test_a_total_is_read_from_totals(full: Connection, name: str) -> None:
+    recorder = Recorder(full)
+    wanted = FILTERS[name]
+    counted = totals.Counted(wanted.status, wanted.workflow_id)
+    async with full.transaction(isolation="repeatable_read", readonly=True):
+        await full.execute(run_lists.SQL["plan_for_values"])
+
+        known = await totals.pieces(recorder, counted, pieces.window(None, None))  # type: ignore[arg-type]
+
+        plans = [await explain(full, statement, *args) for statement, args in recorder.asked]
+    assert sum(piece.count([*RunStatus]) for piece in known) > 0
+    assert {part for plan in plans for part in plan.parts} <= {"run_total", "run_total_delta"}
+    # A row a day and status.
+    assert sum(plan.rows for plan in plans) <= WITH_RUNS * len(RunStatus)
