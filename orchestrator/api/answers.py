@@ -173,6 +173,10 @@ class WorkflowList(Page[Workflow]):
 class RunList(Page[Run]):
     """One page of runs."""
 
+    next_cursor: str | None = Field(
+        description="The query's cursor for what comes behind this page; null: nothing does."
+    )
+
 
 class InboxList(Page[InboxItem]):
     """One page of open questions, the oldest first."""

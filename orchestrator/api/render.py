@@ -32,8 +32,10 @@ def answer(value: Any, status: int = 200, warnings: Sequence[str] = ()) -> web.R
     return web.Response(body=orjson.dumps(value), status=status, content_type=JSON)
 
 
-def page(items: Sequence[Mapping[str, Any]], total: int, number: int, size: int) -> web.Response:
-    """Make the answer of a list."""
+def page(
+    items: Sequence[Mapping[str, Any]], total: int, number: int, size: int, **more: Any
+) -> web.Response:
+    """Make the answer of a list; `more` are fields that not every list has."""
     return answer(
         {
             "items": list(items),
@@ -41,5 +43,6 @@ def page(items: Sequence[Mapping[str, Any]], total: int, number: int, size: int)
             "page": number,
             "page_size": size,
             "total_pages": -(-total // size),
+            **more,
         }
     )

@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import web
 from structlog.contextvars import bind_contextvars
 
-from orchestrator.api import answers, history, parse, problems, render
+from orchestrator.api import answers, cursors, history, parse, problems, render
 from orchestrator.api.deps import DEPS
 from orchestrator.api.middleware import REQUEST_ID
 from orchestrator.api.operations import (
@@ -34,6 +34,7 @@ from orchestrator.store.runs import RunRow
 
 async def list_all(request: web.Request) -> web.Response:
     query = parse.query(request, RunsQuery)
+    cursor = cursors.read(query)
     definition_id = query.workflow_definition_id
     wanted = RunFilter(
         status=None if query.status is None else RunStatus(query.status),
@@ -49,9 +50,12 @@ async def list_all(request: web.Request) -> web.Response:
             parse.page(query),
             sort=RunSort(query.sort_by),
             descending=query.sort_order == "desc",
+            after=cursor.place if cursor else None,
         )
+    number = cursor.page if cursor else query.page
+    more = listed.next and cursors.write(query, listed.next, number + 1)
     items = [shown(row) for row in listed.rows]
-    return render.page(items, listed.total, query.page, query.page_size)
+    return render.page(items, listed.total, number, query.page_size, next_cursor=more)
 
 
 async def get(request: web.Request) -> web.Response:
@@ -191,7 +195,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "listRuns",
         "Runs",
         "List all runs",
-        "One page of the runs.",
+        "One page of the runs, by its number or from a cursor on.",
         {200: ok(answers.RunList, "The runs."), 422: INVALID, 503: UNAVAILABLE},
         query=RunsQuery,
     ),

@@ -206,6 +206,11 @@ class RunsQuery(PageQuery):
         "created_at", description="Sort field; ties go by id, nulls come last."
     )
     sort_order: SortOrder = Field("desc", description="Sort order.")
+    cursor: QueryText | None = Field(
+        None,
+        description="The next_cursor of a page: what comes behind it, also while runs are added."
+        " The filters and the order must be the same; page is not looked at.",
+    )
 
 
 class RunQuery(BaseModel):

@@ -332,6 +332,52 @@ async def test_a_wrong_query_is_named(api: Api, query: str, field: str) -> None:
     assert where == f"query.{field}"
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("sort", ["created_at", "updated_at", "completed_at", "status"])
+async def test_cursors_walk_a_list_as_its_pages_do(api: Api, sort: str, order: str) -> None:
+    workflow = (await api.workflow())["id"]
+    made = [(await api.run(workflow))["id"] for _ in range(7)]
+    for number, status in enumerate(["FAILED", "COMPLETED", "COMPLETED", "RUNNING"]):
+        ended = {"completed_at": NOW, "updated_at": NOW} if status != "RUNNING" else {}
+        await api.set_run(made[number], status=status, **ended)
+    await api("POST", f"{PATH}/{made[4]}/cancel")
+    query = f"sort_by={sort}&sort_order={order}&page_size=3"
+
+    pages = [await api("GET", f"{PATH}?{query}&page={number}") for number in (1, 2, 3)]
+    walked = [await api("GET", f"{PATH}?{query}")]
+    while (cursor := walked[-1]["next_cursor"]) is not None:
+        walked.append(await api("GET", f"{PATH}?{query}&page=1&cursor={cursor}"))
+
+    assert walked == pages
+    assert {(page["total"], page["total_pages"]) for page in walked} == {(7, 3)}
+    assert sorted(item["id"] for page in pages for item in page["items"]) == sorted(made)
+
+
+async def test_a_cursor_of_another_list_or_of_nobody_is_422(api: Api) -> None:
+    workflow = (await api.workflow())["id"]
+    for _ in range(2):
+        await api.run(workflow)
+    cursor = (await api("GET", f"{PATH}?page_size=1"))["next_cursor"]
+    cut = cursor[:-3]
+
+    await api("GET", f"{PATH}?page_size=2&cursor={cursor}")  # of another size it is the same list
+    for query in (
+        f"cursor={cursor}&status=PENDING",
+        f"cursor={cursor}&sort_order=asc",
+        f"cursor={cursor}&sort_by=status",
+        f"cursor={cursor}&created_after=2024-01-01",
+        f"cursor={cut}",
+        f"cursor={cursor}x",
+        "cursor=",
+        "cursor=%F0%9F%98%80",
+        "cursor=e30",
+        "cursor=bnVsbA",
+    ):
+        assert await api.faults("GET", f"{PATH}?{query}") == [("query.cursor", "value_error")], (
+            query
+        )
+
+
 async def test_ids_that_are_no_uuidv7_are_found_too(api: Api) -> None:
     workflow = await api.workflow()
     literal = UUID("789e0123-e89b-12d3-a456-426614174000")
