@@ -1,4 +1,4 @@
-"""The command line: `python -m bench {up | load | engine}`."""
+"""The command line: `python -m bench {up | load | engine | history}`."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench import up_command
 from bench.engine import command as engine_command
+from bench.history import command as history_command
 from bench.load import command as load_command
 
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     up_command.add_parser(commands)
     load_command.add_parser(commands)
     engine_command.add_parser(commands)
+    history_command.add_parser(commands)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 

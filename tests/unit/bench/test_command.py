@@ -5,14 +5,19 @@ import pytest
 from bench.__main__ import main
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["load"]])
+@pytest.mark.parametrize("command", [[], ["up"], ["load"], ["history"]])
 def test_help_names_the_options(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
 
     assert ended.value.code == 0
     said = capsys.readouterr().out
-    wanted = {"": ["up", "load"], "up": ["--orchestrators"], "load": ["--rate", "--html"]}
+    wanted = {
+        "": ["up", "load", "history"],
+        "up": ["--orchestrators"],
+        "load": ["--rate", "--html"],
+        "history": ["--runs", "--days", "--html"],
+    }
     assert all(word in said for word in wanted["".join(command)])
 
 

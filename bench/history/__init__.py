@@ -1,0 +1,1 @@
+"""`python -m bench history`: what lists and single runs cost when the history is long."""
