@@ -29,6 +29,7 @@ _BEYOND_A_SCHEMA = (
     (r"(interface_)?url", "url_parsing", ""),  # a host and a port are more than a pattern
     (r"Idempotency-Key", "value_error", ""),  # it was used with another body
     (r"workflow_id", "uuid_parsing", ""),  # a run's is the human key: a link that is guessed
+    (r"cursor", "value_error", "the cursor is"),  # only one that was given, for its own list
     (r".+", "value_error", "a NUL character is not allowed"),
 )
 
