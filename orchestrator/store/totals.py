@@ -1,4 +1,4 @@
-"""How many runs there are: totals by workflow, status and time of creation (ADR 8)."""
+"""How many runs there are: totals by workflow, status and time of creation (ADR 9)."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
--- Totals of runs without counting them (docs/adr/0008-totals-by-deltas.md). Whoever makes, changes or
+-- Totals of runs without counting them (docs/adr/0009-totals-by-deltas.md). Whoever makes, changes or
 -- removes runs leaves deltas, in the same transaction; they are folded in the background, and readers
 -- sum up both. The advisory lock 4 of the chores is that of folding; it is taken after that of parts
 -- (2), and before any lock of a table.
