@@ -48,7 +48,6 @@ class Judge:
         agents.arrived = self.arrived
 
     def drains(self, process: str) -> None:
-        """Take note of a process that is to start nothing from now on."""
         self._draining[process] = self._database.now()
 
     # -- the history ------------------------------------------------------------------------------
@@ -131,7 +130,9 @@ class Judge:
             case "StepParked":
                 fine = fine and same and step.task in (None, event["task_id"])
                 step.task, step.waiting_for = event["task_id"], event["waiting_for"]
-                step.answering, step.due = False, None
+                asked = run.steps[path].task_asked
+                fine = fine and not (step.answering and asked == step.asked)  # an answer is lost
+                step.answering, step.due, step.asked = False, None, asked
                 fine = fine and self._is_of(run, path, step)
                 self.asked(run.id, path, event["waiting_for"])
             case "StillWaiting":
@@ -174,7 +175,6 @@ class Judge:
             self._wrong(run, f"{event} at {now} while it was {life.status}: {life.steps}")
 
     def _is_late(self, step: Step, now: float) -> bool:
-        """Whether a wait that was over long ago ends only now, and nothing was in its way."""
         return self._punctual and step.due is not None and now > step.due + _LATE
 
     def _may_be_taken_over(self, life: Life, at: EventRow) -> bool:
@@ -182,14 +182,7 @@ class Judge:
         return at.epoch != life.epoch or self._crashes_allowed
 
     def _may_start(self, life: Life, step: Step, path: str, attempt: int, now: float) -> bool:
-        for before in life.chain:
-            if before == path:
-                break
-            if before not in life.steps or life.steps[before].status != "COMPLETED":
-                return False
-        if any(other.status == "RUNNING" for other in life.steps.values() if other is not step):
-            return False
-        if attempt > life.chain[path].max_attempts:
+        if not life.has_reached(path) or attempt > life.chain[path].max_attempts:
             return False
         if self._prompt and now > self._draining.get(self._database.writer, now) + _MOMENT:
             return False
@@ -222,9 +215,11 @@ class Judge:
         return any(call.message_id.startswith(f"run-{run.id}.{path}.") for call in heard)
 
     def _is_answer(self, run: RunRow, path: str, step: Step) -> bool:
-        text = run.steps[path].output
-        value = None if text is None else json_text.loads(text)
-        return value is not None and value["of"] == message_id(run.id, path, step.number)
+        """Whether the output is of the newest message, or of one that the step's task has heard."""
+        output = json_text.loads(run.steps[path].output or "{}")
+        heard = self._agents.tasks[step.task].heard if step.task else []
+        told = {message_id(run.id, path, step.number), *(call.message_id for call in heard)}
+        return output.get("of") in told
 
     def _expect_cancellation(self, run: RunRow, path: str, step: Step) -> None:
         row = self._database.cancellations.get((run.id, message_id(run.id, path, step.number)))

@@ -21,6 +21,7 @@ class Step:
     task: str | None = None
     due: float | None = None
     waiting_for: str | None = None
+    asked: str | None = None  # the last question
     answering: bool = False  # somebody answered, and the agent may not have it
     deadline: float = 0.0
     # How often a call of (attempt, message number) may still arrive.
@@ -44,6 +45,16 @@ class Life:
     seq: int = 0
     epoch: int = 0  # of the last write of an owner
     steps: dict[str, Step] = field(default_factory=dict)
+
+    def has_reached(self, path: str) -> bool:
+        """Whether the steps before are completed, and no other is at work."""
+        for before in self.chain:
+            if before == path:
+                break
+            if before not in self.steps or self.steps[before].status != "COMPLETED":
+                return False
+        others = (step for name, step in self.steps.items() if name != path)
+        return all(step.status != "RUNNING" for step in others)
 
 
 def may_fail(crashes: bool, cause: str) -> bool:  # noqa: FBT001
