@@ -199,6 +199,9 @@ class Pool:
         if not connection.is_closed():
             self._free.append(connection)
 
+    async def expire_connections(self) -> None:
+        self._free.clear()
+
     def get_size(self) -> int:
         return 1
 
