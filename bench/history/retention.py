@@ -26,6 +26,7 @@ class Dropped:
 
     runs: int
     seconds: float
+    locked_s: float  # until the commit: then others go on, and the files are removed
     day_bytes: int
     freed_bytes: int
     attempts: int
@@ -48,7 +49,7 @@ async def drop(each: Deployed) -> Dropped:
         before = await _requests(each, asyncio.create_task(asyncio.sleep(_WATCH_S)))
         dropping = asyncio.create_task(_drop(conn, day))
         meanwhile = await _requests(each, dropping)
-        seconds, attempts = dropping.result()
+        seconds, locked_s, attempts = dropping.result()
         left, totals = await conn.fetchrow(_LEFT, (day.toordinal() - 719_163 + 1) * 24)  # type: ignore[misc]
         said = (await each.asked.get("/api/v1/runs?page_size=1"))["total"]
         if (said, totals) != (left, 0):
@@ -59,6 +60,7 @@ async def drop(each: Deployed) -> Dropped:
     return Dropped(
         runs=runs - left,
         seconds=seconds,
+        locked_s=locked_s,
         day_bytes=day_bytes,
         freed_bytes=freed,
         attempts=attempts,
@@ -69,15 +71,18 @@ async def drop(each: Deployed) -> Dropped:
     )
 
 
-async def _drop(conn: asyncpg.Connection, day: object) -> tuple[float, int]:
-    """Drop the day as the chores do; return the seconds of the attempt that did it."""
+async def _drop(conn: asyncpg.Connection, day: object) -> tuple[float, float, int]:
+    """Drop the day as the chores do; return the seconds in all, those with locks, the attempts."""
     for attempt in range(1, 20):
         began = time.perf_counter()
         try:
-            if await conn.fetchval(parts.SQL["drop_day"], day):
-                return time.perf_counter() - began, attempt
+            async with conn.transaction():
+                dropped = await conn.fetchval(parts.SQL["drop_day"], day)
+                locked = time.perf_counter() - began
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             continue
+        if dropped:
+            return time.perf_counter() - began, locked, attempt
         raise HistoryFailed(f"{day} has unfinished runs")
     raise HistoryFailed(f"the locks for dropping {day} were never to be had")
 
@@ -88,7 +93,7 @@ async def _requests(each: Deployed, until: "asyncio.Task[object]") -> Sequence[f
         "/api/v1/runs",
         "/api/v1/runs?sort_by=updated_at",
         "/api/v1/runs?status=FAILED",
-        f"/api/v1/runs/run-{each.asked.history.runs[0]}/logs",
+        f"/api/v1/runs/run-{max(each.asked.history.runs)}/logs",  # of the last day: it stays
     ]
     taken: list[float] = []
 

@@ -58,8 +58,8 @@ def _lists(taken: Sequence[Taken], sizes: Sequence[int]) -> Iterator[Line]:
 
 def _retention(dropped: Dropped) -> Iterator[Line]:
     yield Line(
-        f"dropping a day of {dropped.runs} runs: s",
-        f"{dropped.seconds:.3f}",
+        f"dropping a day of {dropped.runs} runs: s (with locks)",
+        f"{dropped.seconds:.3f} ({dropped.locked_s:.3f})",
         f"< {_DROP_S:g}",
         dropped.seconds < _DROP_S if dropped.runs <= _A_DAY * 1.01 else None,
     )
