@@ -26,6 +26,7 @@ _BEYOND_A_SCHEMA = (
     (r"auth_config\.(token|key)", "missing", ""),  # needed by the auth_type, also a stored one
     (r"auth_config\.header", "value_error", "this header cannot carry a key"),
     (r"body", "missing", "input_data or text is required"),  # either
+    (r"headers", "value_error", ""),  # some names are ours to set, and none comes twice
     (r"(interface_)?url", "url_parsing", ""),  # a host and a port are more than a pattern
     (r"Idempotency-Key", "value_error", ""),  # it was used with another body
     (r"workflow_id", "uuid_parsing", ""),  # a run's is the human key: a link that is guessed
