@@ -23,6 +23,9 @@ READY_S = 60.0
 STOP_S = 45.0
 _TICK = 0.05
 _OK = 200
+_UNUSABLE = 2  # the exit code for a wrong setting or a database that is not there
+_NO_DATABASE = "orchestrator: no connection to the database"
+_AGAIN_S = 0.5
 _FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
 
 
@@ -52,6 +55,7 @@ class Process:
         self._ending = False
         self._killed = False
         self._served = False
+        self._environment: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -73,6 +77,7 @@ class Process:
         """Start it, without waiting; in the main thread (see `child`)."""
         self.failpoint = failpoint
         self._ending = self._killed = self._served = False
+        self._environment = dict(environment or {})
         self.lives += 1
         ours = {f"ORCHESTRATOR_{name}": value for name, value in self._settings.items()}
         if failpoint is not None:
@@ -80,11 +85,15 @@ class Process:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
         command = [sys.executable, "-m", "orchestrator"]
         self._process = child.spawn(
-            command, self.log, inherited | ours | dict(environment or {}), folder=Path.cwd()
+            command, self.log, inherited | ours | self._environment, folder=Path.cwd()
         )
 
     async def ready(self, session: aiohttp.ClientSession, within: float = READY_S) -> None:
-        """Return once it serves; raise `StackFailed` if it does not in time."""
+        """Return once it serves; raise `StackFailed` if it does not in time.
+
+        Where there is no database it ends, as documented; it is then started again, as whoever
+        runs it would.
+        """
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             try:
@@ -95,6 +104,9 @@ class Process:
             except (aiohttp.ClientError, TimeoutError):
                 if not self.is_up and self.failpoint is not None:
                     return  # it came to its failpoint before
+                if self._found_no_database():
+                    await asyncio.sleep(_AGAIN_S)
+                    self.start(environment=self._environment)
             await asyncio.sleep(_TICK)
         raise StackFailed(f"{self.name} was not ready after {within:.0f} s\n{child.tail(self.log)}")
 
@@ -106,7 +118,7 @@ class Process:
         if code is None:
             self.most_memory = max(self.most_memory, _peak(self.pid))
             return True
-        if not self._ending:
+        if not self._ending and not self._found_no_database():
             self._ending = True
             if self.failpoint is not None and code == -signal.SIGKILL:
                 self.kills[self.failpoint.partition(":")[0]] += 1
@@ -115,6 +127,11 @@ class Process:
                     f"{self.name} ended by itself, with {code}\n{child.tail(self.log)}"
                 )
         return False
+
+    def _found_no_database(self) -> bool:
+        """Whether it ended with 2 before it served."""
+        ended = None if self._process is None else self._process.poll()
+        return ended == _UNUSABLE and not self._served
 
     def signal(self, number: signal.Signals) -> None:
         if self.is_up:
@@ -153,13 +170,18 @@ class Process:
             )
 
     def logged(self, *events: str) -> list[dict[str, Any]]:
-        """Return the lines of its log with one of these events, and those that are no JSON."""
+        """Return the lines of its log with one of these events, and those that are no JSON.
+
+        The one line of a start without a database is as documented, and is left out.
+        """
         found = []
         for line in self.log.read_text(errors="replace").splitlines() if self.log.exists() else ():
             try:
                 said = json.loads(line)
             except ValueError:
                 said = {"event": "not_json", "line": line}
+                if line.startswith(_NO_DATABASE):
+                    continue
             if said.get("event") in events:
                 found.append(said)
         return found
