@@ -25,6 +25,7 @@ _TICK = 0.05
 _OK = 200
 _UNUSABLE = 2  # the exit code for a wrong setting or a database that is not there
 _NO_DATABASE = "orchestrator: no connection to the database"
+_DYING_S = 10.0
 _AGAIN_S = 0.5
 _FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
 
@@ -75,6 +76,9 @@ class Process:
         self, failpoint: str | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         """Start it, without waiting; in the main thread (see `child`)."""
+        if self._process is not None:  # a dead one, some of whose threads may still be ending
+            self._process.wait(_DYING_S)
+            self.look()
         self.failpoint = failpoint
         self._ending = self._killed = self._served = False
         self._environment = dict(environment or {})
