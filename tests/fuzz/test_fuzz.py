@@ -24,6 +24,11 @@ SEED = os.environ.get("FUZZ_SEED") or "1"
 SECONDS = os.environ.get("FUZZ_SECONDS")
 SHORT = ("--max-examples", "12")
 
+NEVER_ACCEPTED = {
+    ("POST", "/api/v1/agents/{agent_id}/probe"),  # not sent: `schemathesis.toml` says why
+    ("POST", "/api/v1/push/{name}"),  # its name and token are known to the agent of a step alone
+}
+
 _COUNTED = re.compile(
     r'orchestrator_http_requests_total\{method="(\w+)",route="([^"]+)",status="2\d\d"\}'
 )
@@ -60,4 +65,4 @@ def test_the_program_does_what_its_document_says(tmp_path: Path, dsn: str) -> No
     assert failures == []
     # A run that never got beyond a refusal would prove little.
     operations = {(m.upper(), path) for path, ms in DOCUMENT["paths"].items() for m in ms}
-    assert operations <= set(_COUNTED.findall(counted))
+    assert operations - set(_COUNTED.findall(counted)) == NEVER_ACCEPTED
