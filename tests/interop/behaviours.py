@@ -13,6 +13,7 @@ import pytest
 from orchestrator.agents.client import A2AClient
 from orchestrator.domain.agent import (
     Agent,
+    Asked,
     Call,
     CallMode,
     Cancellation,
@@ -20,6 +21,7 @@ from orchestrator.domain.agent import (
     Outcome,
     Output,
     TaskRef,
+    WaitingFor,
 )
 from orchestrator.domain.errors import CallFailed
 from tests.agents_under_test import launch
@@ -63,6 +65,14 @@ async def _failure(client: A2AClient, agent: Agent, cmd: str) -> Failure:
     with pytest.raises(CallFailed) as failed:
         await _result(client, agent, cmd=cmd)
     return failed.value.failure
+
+
+async def _asked(client: A2AClient, agent: Agent, cmd: str) -> Asked:
+    answer = await client.send(agent, call_with({"cmd": cmd}))
+    if isinstance(answer, TaskRef):
+        answer = await client.follow(agent, answer)
+    assert isinstance(answer, Asked)
+    return answer
 
 
 async def message(client: A2AClient, agent: Agent) -> None:
@@ -109,13 +119,16 @@ async def no_artifact(client: A2AClient, agent: Agent) -> None:
 
 
 async def asks_for_input(client: A2AClient, agent: Agent) -> None:
-    failure = await _failure(client, agent, "input")
-    assert failure.cause == f"Agent '{agent.name}' asks for input: which colour?"
+    asked = await _asked(client, agent, "input")
+    assert (asked.waiting_for, asked.question["text"]) == (WaitingFor.INPUT, "which colour?")
 
 
 async def asks_for_auth(client: A2AClient, agent: Agent) -> None:
-    failure = await _failure(client, agent, "auth")
-    assert "asks for authentication: log in at https://example.com/login" in failure.cause
+    asked = await _asked(client, agent, "auth")
+    assert (asked.waiting_for, asked.question["text"]) == (
+        WaitingFor.AUTH,
+        "log in at https://example.com/login",
+    )
 
 
 async def fail(client: A2AClient, agent: Agent) -> None:
