@@ -100,7 +100,7 @@ def test_a_cancel_reaches_the_agents_task(program: Program, module_dsn: str, slo
 
 @pytest.mark.parametrize(
     ("cmd", "said"),
-    [("reject", "not my kind of work"), ("fail", "it broke"), ("input", "which colour?")],
+    [("reject", "not my kind of work"), ("fail", "it broke")],
 )
 @pytest.mark.parametrize("name", ["sdk1", "sdk03"])
 def test_what_an_agent_says_stands_in_the_error(
