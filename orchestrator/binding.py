@@ -79,6 +79,7 @@ class Binding:
             follow=self.client.follow,
             answer=self.client.answer,
             look=self.client.look,
+            find=self.client.find,
             cancel=self.client.cancel,
             open_cancellations=self._open_cancellations,
             settle_cancellation=self._settle_cancellation,

@@ -3,7 +3,7 @@
 from orchestrator import json_text
 from orchestrator.domain import run as runs
 from orchestrator.domain.agent import Call, ContextScope
-from orchestrator.domain.messages import CallAgent, SendAnswer
+from orchestrator.domain.messages import CallAgent, FindTask, SendAnswer
 from orchestrator.domain.run import Run, StepPath, external_id, message_id
 
 
@@ -25,6 +25,20 @@ def call_of(run: Run, effect: CallAgent, given: str, *, maybe_sent: bool) -> Cal
         prompt=runs.step_prompt(run, path),
         skill=definition.skill,
         maybe_sent=maybe_sent,
+    )
+
+
+def sent_before(run: Run, effect: FindTask) -> Call:
+    """Return, of a call that may have been made, what its agent can know it by."""
+    path = effect.path
+    definition = runs.definition_of(run, path)
+    return Call(
+        run=external_id(run.id),
+        step=definition.id,
+        attempt=effect.attempt,
+        message_id=message_id(run.id, path, effect.message_no),
+        input=None,
+        context_id=_context(run, path, definition.context),
     )
 
 

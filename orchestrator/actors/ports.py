@@ -95,6 +95,8 @@ class Ports:
     answer: Callable[[Agent, Call, TaskRef], Awaitable[Output | TaskRef | Asked]]
     # once; None: it waits as before, or gives no news
     look: Callable[[Agent, TaskRef], Awaitable[Output | TaskRef | Asked | None]]
+    # the task that the agent made of a message which may have reached it; None: it shows none
+    find: Callable[[Agent, Call], Awaitable[TaskRef | None]]
     cancel: Callable[[Agent, TaskRef], Awaitable[Cancellation]]
     # tasks to be cancelled at their agents
     open_cancellations: Callable[[Sequence[Partition], int], Awaitable[Sequence[OpenCancellation]]]

@@ -38,6 +38,7 @@ from orchestrator.domain.messages import (
     Event,
     FailAttempt,
     FailRun,
+    FindTask,
     FinishRun,
     FollowTask,
     LookAtTask,
@@ -65,8 +66,9 @@ from orchestrator.domain.term import Term
 from orchestrator.telemetry.metrics import Metrics
 
 T = TypeVar("T")
-_Talk: TypeAlias = CallAgent | SendAnswer | FollowTask | LookAtTask
+_Talk: TypeAlias = CallAgent | SendAnswer | FindTask | FollowTask | LookAtTask
 _DATABASE_PAUSE_S = 0.5
+_NOT_AGAIN = "the outcome of its call is unknown, and it is not to be sent again"
 
 
 class Phase(Enum):
@@ -229,14 +231,14 @@ class RunActor:
                 return await self._wait(path, attempt, delay)
             case Park(path, look_in):
                 return self._wait_for_somebody(path, look_in)
-            case CallAgent() | SendAnswer() | FollowTask() | LookAtTask():
+            case CallAgent() | SendAnswer() | FindTask() | FollowTask() | LookAtTask():
                 return await self._talk(effect)
 
     async def _talk(self, effect: _Talk) -> Command | _Finished:
         """Talk to the agent, within the step's deadline."""
         sends = isinstance(effect, CallAgent | SendAnswer)
         if not sends and self._draining():
-            return _Finished(Left.HELD)  # the task's id is durable: the next owner follows
+            return _Finished(Left.HELD)  # nothing is to be sent: the next owner asks
         self.phase = Phase.SENDING if sends else Phase.DETACHED
         limit = asyncio.timeout_at(self._loop_deadline(effect.path))
         try:
@@ -322,10 +324,23 @@ class RunActor:
                 return await self._ports.send(agent, self._call(effect))
             case SendAnswer(task=task):
                 return await self._ports.answer(agent, calls.answer_of(self.run, effect), task)
+            case FindTask():
+                return await self._find(agent, effect)
             case FollowTask(task=task):
                 return await self._ports.follow(agent, task)
             case LookAtTask(task=task):
                 return await self._ports.look(agent, task)
+
+    async def _find(self, agent: Agent, effect: FindTask) -> Output | TaskRef | Asked:
+        """Return what became of a message that is not to be sent again; raises `CallFailed`."""
+        if effect.task is None:
+            sent = calls.sent_before(self.run, effect)
+            found: Output | TaskRef | Asked | None = await self._ports.find(agent, sent)
+        else:  # an answer that arrived has moved its task
+            found = await self._ports.look(agent, effect.task)
+        if found is None:
+            raise CallFailed(Failure(_NOT_AGAIN, Outcome.UNKNOWN))
+        return found
 
     def _call(self, effect: CallAgent) -> Call:
         path = effect.path

@@ -130,6 +130,14 @@ class A2AClient:
         except Fault as fault:
             raise CallFailed(failures.failure(agent, credentials, fault)) from None
 
+    async def find(self, agent: Agent, call: Call) -> TaskRef | None:
+        """Return the task that the agent made of a message which may have reached it.
+
+        None: it shows none, cannot tell (before 1.0) or is away. Raises `CallFailed` where the
+        agent cannot be asked at all.
+        """
+        return await self._sender.find(agent, _credentials(agent), call)
+
     async def follow(self, agent: Agent, task: TaskRef) -> Output | Asked:
         """Follow the task until it has ended or asks something new, however long that takes.
 

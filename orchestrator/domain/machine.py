@@ -10,7 +10,8 @@ Rule 3: a command delivered twice, or late, decides nothing. `RecoverRun` alone 
 Rule 4: a step's start precedes every effect that calls its agent, in one decision or an earlier
         one; a completed step is never started again.
 Rule 5: the message number rises with a definite failure, a retry and an answer, by nothing else:
-        what may have reached the agent is sent again under the same number.
+        what may have reached the agent is sent again under the same number, or, where its step
+        forbids that, only asked for.
 Rule 6: a task that is known is asked for and not sent again, until its agent says that it ended or
         knows it no longer; with the message number it is forgotten.
 Rule 7: a step whose task waits for somebody waits too, as rows only: nothing is sent until there
@@ -36,6 +37,7 @@ from orchestrator.domain.messages import (
     Event,
     FailAttempt,
     FailRun,
+    FindTask,
     FinishRun,
     FollowTask,
     LookAtTask,
@@ -76,7 +78,6 @@ __all__ = ["decide", "evolve", "replay"]
 _NOW = timedelta(0)
 _FIRST_LOOK = timedelta(seconds=5)  # later ones after half of the time waited so far …
 _RAREST_LOOK = timedelta(minutes=5)  # … and at least so often
-_OUTCOME_UNKNOWN = "the outcome of its call is unknown, and it is not to be sent again"
 
 
 def decide(run: Run, command: Command) -> Decision:
@@ -215,7 +216,7 @@ def _take_up(run: Run, step: StepExecution) -> Decision | StepFailed:
         return Decision((), (FollowTask(step.path, step.attempt, step.task),))
     # It is unknown whether the call left, and what became of it.
     if _never_resent(run, step.path):
-        return StepFailed(step.path, step.attempt, _OUTCOME_UNKNOWN, cancel_task=True)
+        return Decision((), (FindTask(step.path, step.attempt, step.message_no, step.task),))
     return Decision((), (_call(step, step.attempt),))
 
 

@@ -228,6 +228,19 @@ class FollowTask:
 
 
 @dataclass(frozen=True, slots=True)
+class FindTask:
+    """Ask what became of a message that may have left and is not to be sent again.
+
+    `task` is the one that the message answered; None: the message was the step's own.
+    """
+
+    path: StepPath
+    attempt: int
+    message_no: int
+    task: TaskRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class SendAnswer:
     """Send what somebody answered to the task that asked; again under the same number as above."""
 
@@ -268,7 +281,9 @@ class FinishRun:
     """The run has ended: forget it."""
 
 
-Effect = CallAgent | FollowTask | SendAnswer | LookAtTask | Park | WaitBackoff | FinishRun
+Effect = (
+    CallAgent | FindTask | FollowTask | SendAnswer | LookAtTask | Park | WaitBackoff | FinishRun
+)
 
 
 @dataclass(frozen=True, slots=True)

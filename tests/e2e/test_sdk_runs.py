@@ -15,6 +15,7 @@ from tests.e2e.test_engine import until
 
 pytestmark = pytest.mark.e2e
 
+SLOW = {"cmd": "slow", "seconds": 1.5}
 NAMES = ("sdk1", "sdk03", "text")  # the steps' ids too, in this order
 
 Agents = Mapping[str, AgentProcess]
@@ -36,8 +37,11 @@ def program(
         yield program
 
 
-def start(program: Program, **told: Any) -> str:
-    """Execute a workflow with a step at each agent, told what to do; return the run's id."""
+def start(program: Program, asked: Mapping[str, Any] | None = None, **told: Any) -> str:
+    """Execute a workflow with a step at each agent, told what to do; return the run's id.
+
+    `asked` are further fields of each step.
+    """
     steps: dict[str, Any] = {}
     for index, name in enumerate(NAMES):
         before = f"${{{NAMES[index - 1]}.output}}" if index else None
@@ -46,6 +50,7 @@ def start(program: Program, **told: Any) -> str:
             "agent_name": name,
             "next_step": NAMES[index + 1] if index + 1 < len(NAMES) else None,
             "input_mapping": {"before": before} | told.get(name, {}),
+            **(asked or {}),
         }
     body = {"name": str(told), "start_step": NAMES[0], "steps": steps}
     status, made = program.call("POST", "/api/v1/workflows", body)
@@ -116,11 +121,10 @@ def test_what_an_agent_says_stands_in_the_error(
 def test_tasks_that_outlive_the_program_are_found_again(
     tmp_path: Path, dsn: str, agents: Agents
 ) -> None:
-    slow = {"cmd": "slow", "seconds": 1.5}
     with Program(tmp_path, database_url=dsn) as program:
         for name, agent in agents.items():
             engine.register(program, agent, name=name)
-        run_id = start(program, sdk1=slow, sdk03=slow)
+        run_id = start(program, sdk1=SLOW, sdk03=SLOW)
         for step_id in ("sdk1", "sdk03"):
             until("the task's id is stored", partial(has_task, dsn, run_id, step_id))
             program.kill()
@@ -131,3 +135,27 @@ def test_tasks_that_outlive_the_program_are_found_again(
     assert run["status"] == "COMPLETED"
     assert outputs[:2] == [{"slept": 1.5}] * 2
     assert executions(agents, run_id) == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["1.0 tells", "0.3 cannot"])
+def test_a_message_not_to_be_sent_again_is_asked_for_after_a_crash(
+    tmp_path: Path, dsn: str, agents: Agents, *, known: bool
+) -> None:
+    """The agent answers when it is done, so that no task's id is known when the program dies."""
+    step = "sdk1" if known else "sdk03"
+    with Program(tmp_path, database_url=dsn) as program:
+        for name, agent in agents.items():
+            engine.register(program, agent, name=name, call_mode="wait")
+        run_id = start(program, asked={"on_unknown_outcome": "fail"}, **{step: SLOW})
+        position = NAMES.index(step)
+        until("the agent works", lambda: executions(agents, run_id)[position])
+        program.kill()
+        program.start()
+        run = program.ended(run_id)
+
+    assert executions(agents, run_id)[position] == [1]
+    if known:
+        assert run["status"] == "COMPLETED"
+    else:
+        cause = "the outcome of its call is unknown, and it is not to be sent again"
+        assert run["error_message"] == f"Step 'sdk03' failed: {cause}"

@@ -180,6 +180,15 @@ class Agents:
         ended = self._chance.random() < 0.5
         return output(work.heard[-1], number) if ended else TaskRef(task.task_id, task.context_id)
 
+    async def find(self, call: Call) -> TaskRef | None:
+        """Do what a look for a message's task does; now and then the agent cannot tell."""
+        await asyncio.sleep(self._soon())
+        made = (name for name, work in self.tasks.items() if made_of(work, call))
+        found = next(made, None)
+        if found is None or self._chance.random() < 0.3:
+            return None
+        return TaskRef(found, call.context_id)
+
     async def answer(
         self, loop: ProcessLoop, call: Call, task: TaskRef
     ) -> Output | TaskRef | Asked:
@@ -254,6 +263,9 @@ class Client:
     async def look(self, agent: Agent, task: TaskRef) -> Output | TaskRef | Asked | None:
         return await self._agents.look(task)
 
+    async def find(self, agent: Agent, call: Call) -> TaskRef | None:
+        return await self._agents.find(call)
+
     async def follow(self, agent: Agent, task: TaskRef) -> Output | Asked:
         return await self._agents.follow(task)
 
@@ -264,6 +276,10 @@ class Client:
     async def health(self, agent: Agent) -> None: ...
     async def view(self, agent: Agent) -> None: ...
     async def probe(self, agent: Agent, given: str) -> None: ...
+
+
+def made_of(work: Work, call: Call) -> bool:
+    return work.heard[0].message_id == call.message_id
 
 
 def output(call: Call, number: int) -> Output:

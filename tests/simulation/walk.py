@@ -19,6 +19,7 @@ from orchestrator.domain.messages import (
     Decision,
     Effect,
     FailAttempt,
+    FindTask,
     FollowTask,
     LookAtTask,
     LookDue,
@@ -139,6 +140,7 @@ def _answers(effects: tuple[Effect, ...]) -> Iterable[Command]:
         match effect:
             case (
                 CallAgent(path=path, attempt=attempt)
+                | FindTask(path=path, attempt=attempt)
                 | FollowTask(path=path, attempt=attempt)
                 | SendAnswer(path=path, attempt=attempt)
                 | LookAtTask(path=path, attempt=attempt)

@@ -83,6 +83,7 @@ class World:
                     "learn_task",
                     "answer",
                     "look",
+                    "find",
                 ],
                 unused,
             ),

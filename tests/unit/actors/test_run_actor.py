@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,7 @@ from orchestrator.telemetry.metrics import Metrics
 
 RUN_ID = RunId(UUID("01931f3e-0000-7000-8000-000000000001"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+IN_CALL = StepExecution(StepPath("one"), StepStatus.RUNNING, 1, 3, input={"n": 1})
 Answer = Callable[[Call], Awaitable[Output | TaskRef | Asked]]
 
 
@@ -78,6 +80,7 @@ class World:
         self.done: list[str] = []
         self.entries: list[Entry] = []
         self.learned: list[TaskRef] = []
+        self.found: TaskRef | None = None
         self.draining = False
         self.refusals: dict[int, Exception] = {}
         self.known_agent: Agent | None = agent(retry or RetryPolicy(0))
@@ -113,6 +116,10 @@ class World:
         self.done.append(f"look {task.task_id}")
         return await self.look(task)
 
+    async def finding(self, _: Agent, call: Call) -> TaskRef | None:
+        self.done.append(f"find {call.message_id}")
+        return self.found
+
     async def learn(self, _: RunId, message_id: str, task: TaskRef) -> None:
         assert message_id == f"run-{RUN_ID}.one.1"
         self.learned.append(task)
@@ -137,6 +144,7 @@ class World:
             postpone_cancellation=unused,
             answer=self.answering,
             look=self.looking,
+            find=self.finding,
         )
         values: dict[str, Any] = {
             "max_active_runs": 1,
@@ -202,6 +210,61 @@ async def test_a_recovered_task_is_followed_and_not_sent_again() -> None:
     await world.actor(a_run(RunStatus.RUNNING, step)).live()
 
     assert world.done[:3] == ["RunTakenOver", "follow t9", "StepCompleted"]
+
+
+async def test_a_message_not_to_be_sent_again_is_asked_for_and_its_task_followed() -> None:
+    world = World(echo)
+    world.found, world.follow = TaskRef("t7", None), echo
+
+    await world.actor(a_run(RunStatus.RUNNING, IN_CALL, on_unknown_outcome="fail")).live()
+
+    assert world.done[:5] == [
+        "RunTakenOver",
+        f"find run-{RUN_ID}.one.3",
+        "TaskRecorded",
+        "follow t7",
+        "StepCompleted",
+    ]
+
+
+async def test_a_message_not_to_be_sent_again_that_no_agent_knows_ends_its_step() -> None:
+    world = World(echo)
+    actor = world.actor(a_run(RunStatus.RUNNING, IN_CALL, on_unknown_outcome="fail"))
+
+    await actor.live()
+
+    cause = "the outcome of its call is unknown, and it is not to be sent again"
+    assert actor.run.error == f"Step 'one' failed: {cause}"
+    assert world.done == ["RunTakenOver", f"find run-{RUN_ID}.one.3", "StepFailed", "RunFailed"]
+    assert world.entries[-1].decision.events[0].cancel_task  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_an_answer_not_to_be_sent_again_arrived_if_its_task_moved(*, arrived: bool) -> None:
+    step = replace(IN_CALL, task=TaskRef("t1", None, "q1"), answer={"text": "yes"})
+    world = World(echo)
+    world.follow = echo
+
+    async def look(_: TaskRef) -> TaskRef | None:
+        return TaskRef("t1", None) if arrived else None
+
+    world.look = look
+    actor = world.actor(a_run(RunStatus.RUNNING, step, on_unknown_outcome="fail"))
+
+    await actor.live()
+
+    then = ["TaskRecorded", "follow t1"] if arrived else ["StepFailed", "RunFailed"]
+    assert world.done[:4] == ["RunTakenOver", "look t1", *then]
+
+
+async def test_a_drained_process_leaves_the_asking_to_the_next_owner() -> None:
+    world = World(echo)
+    world.draining = True
+
+    left = await world.actor(a_run(RunStatus.RUNNING, IN_CALL, on_unknown_outcome="fail")).live()
+
+    assert left is Left.HELD
+    assert world.done == ["RunTakenOver"]
 
 
 async def test_draining_records_what_is_over_and_leaves_the_next_step() -> None:

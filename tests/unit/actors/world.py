@@ -172,6 +172,7 @@ class World:
             follow=self._follow,
             answer=unused,
             look=unused,
+            find=unused,
             cancel=unused,
             open_cancellations=self._open_cancellations,
             settle_cancellation=unused,

@@ -11,6 +11,7 @@ from orchestrator.domain.messages import (
     CompleteStep,
     DeadlineReached,
     Decision,
+    FindTask,
     FinishRun,
     FollowTask,
     RecoverRun,
@@ -56,18 +57,10 @@ def test_a_takeover_sends_a_call_of_unknown_outcome_again_as_the_same_attempt() 
     assert decision == Decision((RunTakenOver(),), (CallAgent(A, 1, 1),))
 
 
-def test_a_takeover_ends_a_step_that_is_not_to_be_sent_again() -> None:
+def test_a_takeover_asks_for_the_task_of_a_message_that_is_not_to_be_sent_again() -> None:
     decision = machine.decide(running("fail"), RecoverRun())
 
-    cause = "the outcome of its call is unknown, and it is not to be sent again"
-    assert decision == Decision(
-        (
-            RunTakenOver(),
-            StepFailed(A, 1, cause, cancel_task=True),
-            RunFailed(f"Step 'a' failed: {cause}"),
-        ),
-        (FinishRun(),),
-    )
+    assert decision == Decision((RunTakenOver(),), (FindTask(A, 1, 1, None),))
 
 
 def test_a_takeover_waits_for_what_remains_of_a_backoff() -> None:

@@ -29,6 +29,7 @@ from orchestrator.domain.messages import (
     Event,
     FailAttempt,
     FailRun,
+    FindTask,
     FinishRun,
     FollowTask,
     LookAtTask,
@@ -245,6 +246,9 @@ class RunMachine(RuleBasedStateMachine):
         if not isinstance(command, RecoverRun):
             assert machine.decide(self.run, command) is NOTHING
         self.check_effects(command, decision)
+        if isinstance(command, FailAttempt) and decision.effects and not self.run.status.ended:
+            unknown = command.failure.outcome is Outcome.UNKNOWN
+            assert (command.path in self.unknown) == unknown
 
     def note(self, event: Event) -> None:
         """Check an event against the books, and enter it."""
@@ -330,6 +334,14 @@ class RunMachine(RuleBasedStateMachine):
                     assert (path, message_no) in self.sent
                     assert step.answer == self.answers[path]
                     assert task == self.tasks[path]
+                case FindTask(path, attempt, message_no, task):
+                    step = self.run.steps[path]
+                    assert isinstance(command, RecoverRun)
+                    assert (step.attempt, step.message_no) == (attempt, message_no)
+                    assert step.in_call
+                    assert (path, message_no) in self.sent
+                    assert self.run.definition.steps[path].on_unknown_outcome.value == "fail"
+                    assert task == (self.tasks[path] if path in self.answers else None)
                 case LookAtTask(path, attempt, task):
                     assert isinstance(command, LookDue)
                     assert self.run.steps[path].attempt == attempt
@@ -342,9 +354,6 @@ class RunMachine(RuleBasedStateMachine):
                     assert self.run.steps[path].due_in == delay
                 case FinishRun():
                     assert self.run.status.ended
-        if isinstance(command, FailAttempt) and decision.effects and not self.run.status.ended:
-            unknown = command.failure.outcome is Outcome.UNKNOWN
-            assert (command.path in self.unknown) == unknown
 
     @invariant()
     def at_most_one_step_of_a_chain_is_at_work(self) -> None:
