@@ -36,7 +36,7 @@ check: dev ## Format check, linters, types, layers, unit tests
 
 test: check ## `make check`, then all other tests
 	@scripts/test-machine
-	$(PY) -m pytest -q --durations=10 tests --ignore=tests/unit
+	$(PY) -m pytest -q -n 2 --dist worksteal --durations=10 tests --ignore=tests/unit
 
 simulate: dev ## Worlds of the simulated engine: SEEDS=n of them, or SEED=n alone and with its trace
 	@$(PY) -m tests.simulation $${SEED:+--seed $$SEED} $${SEEDS:+--seeds $$SEEDS} $${FIRST:+--first $$FIRST}

@@ -71,6 +71,9 @@ class Agents:
     async def look(self, _: Agent, task: TaskRef) -> Output | None:
         raise AssertionError(f"nobody waits for {task}")
 
+    async def find(self, _: Agent, call: Call) -> TaskRef | None:
+        raise AssertionError(f"{call.message_id} may be sent again")
+
     async def cancel(self, _: Agent, task: TaskRef) -> Cancellation:
         self.cancelled.append(task.task_id)
         return Cancellation.CONFIRMED
