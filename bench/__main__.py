@@ -1,13 +1,14 @@
-"""The command line: `python -m bench {up | load | engine | history}`."""
+"""The command line: `python -m bench {up | load | engine | history | soak | profile}`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from bench import up_command
+from bench import profile_command, up_command
 from bench.engine import command as engine_command
 from bench.history import command as history_command
 from bench.load import command as load_command
+from bench.soak import command as soak_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     load_command.add_parser(commands)
     engine_command.add_parser(commands)
     history_command.add_parser(commands)
+    soak_command.add_parser(commands)
+    profile_command.add_parser(commands)
     arguments = parser.parse_args(argv)
     return int(arguments.run(arguments))
 

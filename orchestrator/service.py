@@ -38,6 +38,7 @@ from orchestrator.store.lock import OwnerLock
 from orchestrator.store.migrate import migrate as migrate_database
 from orchestrator.store.sealing import Sealer, load_sealer
 from orchestrator.store.session import Session
+from orchestrator.telemetry import loop_lag
 from orchestrator.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -146,7 +147,7 @@ async def _serve_on(
         feed = feeding.feed
         deps = binding.deps(settings, node, watch, feed, feeding.check)
         works = (node.run(), watch.run(), feed.run(), _chores(dsn, settings), _fold(api_pool))
-        async with _tasks(*works) as over:
+        async with _tasks(*works, loop_lag.watch(metrics)) as over:
             await feed.start()
             async with listener.serving(make_app(deps), listening):
                 _settle_garbage_collection()

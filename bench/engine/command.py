@@ -2,11 +2,9 @@
 
 import argparse
 import asyncio
-import shutil
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from bench.load import stub_agents
 from bench.load.failure import LoadFailed
 from bench.load.plan import Plan
 from bench.load.summary import machine
+from bench.stack import scratch
 from bench.stack.failure import StackFailed
 from bench.stack.kafka import Kafka
 
@@ -82,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _measure(arguments: argparse.Namespace) -> targets.Results:
     async with AsyncExitStack() as exits:
-        folder = exits.enter_context(_folder())
+        folder = exits.enter_context(scratch.folder("engine"))
         agents = await exits.enter_async_context(stub_agents.running(Plan((), 1.0)))
         start_s = None
         if not arguments.quick:
@@ -119,17 +118,6 @@ async def _measure(arguments: argparse.Namespace) -> targets.Results:
         _say("memory of active runs")
         active = await probes.memory(deployed["embedded"])
         return targets.Results(measured, alone, idle, active, start_s, goodput / best)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Give a folder that the database's user can pass through, and remove it."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-engine-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

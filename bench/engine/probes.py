@@ -23,7 +23,8 @@ _ACTIVE = 1_000
 _ACTIVE_DELAY_MS = 60_000.0
 _FILLED_S = 60.0
 _STATEMENTS = """
-SELECT sum(xact_commit + xact_rollback) FROM pg_stat_database WHERE datname = current_database()
+SELECT sum(xact_commit + xact_rollback)::bigint FROM pg_stat_database
+WHERE datname = current_database()
 """
 
 
@@ -119,7 +120,7 @@ async def overload(deployed: Deployed, agents: StubAgents, rate: float, seconds:
         deadline = time.monotonic() + plan.drain
         while load.unfinished and time.monotonic() < deadline:  # noqa: ASYNC110 - its own count
             await asyncio.sleep(0.1)
-        await agents.fall_silent()
+        agents.fall_silent()
     return load.samples.runs.ended_in(plan.window) / plan.window.seconds
 
 

@@ -77,7 +77,7 @@ async def _load(plan: Plan, deployed: Deployed, agents: StubAgents, floor_per_s:
         before = [cpu_s(*pids) for pids in _parts(deployed, agents)]
         await load.run()
         after = [cpu_s(*pids) for pids in _parts(deployed, agents)]
-        await agents.fall_silent()
+        agents.fall_silent()
     if load.samples.errors or load.unfinished:
         raise EngineFailed(f"{dict(load.samples.errors)}, {load.unfinished} runs unfinished")
     ours, postgres, stub = (

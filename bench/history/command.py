@@ -2,11 +2,8 @@
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +18,7 @@ from bench.engine.failure import EngineFailed
 from bench.history import measure, page, retention, targets
 from bench.history.failure import HistoryFailed
 from bench.load.summary import machine
+from bench.stack import scratch
 from bench.stack.failure import StackFailed
 
 _WRONG_USE = 2
@@ -94,7 +92,7 @@ async def _measure(
     arguments: argparse.Namespace, sizes: list[int]
 ) -> tuple[list[measure.Taken], retention.Dropped | None, dict[str, float]]:
     async with AsyncExitStack() as exits:
-        folder = exits.enter_context(_folder())
+        folder = exits.enter_context(scratch.folder("history"))
         session = await exits.enter_async_context(aiohttp.ClientSession())
         several = []
         for size in sizes:
@@ -127,17 +125,6 @@ def _figures(each: measure.Taken, sizes: list[int]) -> dict[str, Any]:
         "sort": case.sort if case.place else None,
         "ms": {str(size): some[size] | {"samples": len(each.ms[size])} for size in sizes},
     }
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Give a folder that the database's user can pass through, and remove it."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-history-"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _count(text: str) -> int:

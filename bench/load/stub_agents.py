@@ -28,23 +28,34 @@ class StubAgents:
     def __init__(self) -> None:
         self.urls: list[str] = []
         self.pids: list[int] = []
-        self._lines: list[asyncio.StreamReader] = []
+        self._told: Told | None = None
         self._listening: list[asyncio.Task[None]] = []
 
     def add(self, url: str, pid: int, lines: asyncio.StreamReader) -> None:
+        """Listen to an agent from now on: one that nobody reads stands still at a full pipe."""
         self.urls.append(url)
         self.pids.append(pid)
-        self._lines.append(lines)
+        self._listening.append(asyncio.create_task(self._listen(lines)))
 
     def tell(self, told: Told) -> None:
-        """Call `told` with each run that has ended, and when."""
-        self._listening = [asyncio.create_task(_listen(lines, told)) for lines in self._lines]
+        """Call `told` with each run that ends from now on, and when."""
+        self._told = told
 
-    async def fall_silent(self) -> None:
+    def fall_silent(self) -> None:
+        """Tell nobody any more."""
+        self._told = None
+
+    async def close(self) -> None:
         for task in self._listening:
             task.cancel()
         if self._listening:
             await asyncio.wait(self._listening)
+
+    async def _listen(self, lines: asyncio.StreamReader) -> None:
+        while line := await lines.readline():
+            if self._told is not None:
+                run, at = line.split()
+                self._told(run.decode(), float(at))
 
     async def report(self, session: aiohttp.ClientSession) -> dict[str, dict[str, int]]:
         """Return, for each step, how many calls there were, and of how many runs."""
@@ -68,7 +79,7 @@ async def running(plan: Plan) -> AsyncIterator[StubAgents]:
             lines = await _reader(process)
             port = await _port(lines, log)
             agents.add(f"http://{plan.agent_host}:{port}", process.pid, lines)
-        exits.push_async_callback(agents.fall_silent)
+        exits.push_async_callback(agents.close)
         yield agents
 
 
@@ -103,9 +114,3 @@ async def _port(lines: asyncio.StreamReader, log: Path) -> int:
     if not line:
         raise LoadFailed(f"the stub agent did not start\n{child.tail(log)}")
     return int(line)
-
-
-async def _listen(lines: asyncio.StreamReader, told: Told) -> None:
-    while line := await lines.readline():
-        run, at = line.split()
-        told(run.decode(), float(at))

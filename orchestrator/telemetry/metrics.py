@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -120,6 +127,14 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
+        self.tasks = Gauge("orchestrator_tasks", "asyncio tasks of this process", registry=r)
+        self.loop_lag = Histogram(
+            "orchestrator_loop_lag_seconds",
+            "How late the event loop comes to what is due",
+            buckets=_SECONDS,
+            registry=r,
+        )
+        ProcessCollector(registry=r)  # process_…: memory, CPU, open files (on Linux)
         # What has not happened yet is shown as 0, so that its first time is a rise.
         for status in ("COMPLETED", "FAILED", "CANCELLED"):
             self._runs.labels(status)
