@@ -20,6 +20,7 @@ from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
 from orchestrator.agents.push import Push, task_ids
 from orchestrator.api.deps import Check, Deps
+from orchestrator.api.throttle import Throttle
 from orchestrator.domain.agent import Agent, Cancellation, TaskRef
 from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import Run, RunId, RunStatus
@@ -55,6 +56,7 @@ class Binding:
     creator: Creator
     client: A2AClient
     push: Push | None
+    throttle: Throttle
     sealer: Sealer
     definitions: Definitions
     metrics: Metrics
@@ -121,6 +123,7 @@ class Binding:
             sealer=self.sealer,
             definitions=self.definitions,
             metrics=self.metrics,
+            throttle=self.throttle,
             execute=execute,
             nudge=nudge,
             feed=feed.name,

@@ -25,6 +25,7 @@ from orchestrator.agents.egress import Egress
 from orchestrator.agents.push import Push
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import VERSION
+from orchestrator.api.throttle import Throttle
 from orchestrator.binding import Binding
 from orchestrator.domain.errors import Unavailable
 from orchestrator.feeding import choose
@@ -102,7 +103,12 @@ async def _serve_on(
             )
         )
         metrics.watch(metrics.journal_depth, lambda: journal.depth)
-        creator = await stack.enter_async_context(Creator(session("creation"), settings.partitions))
+        throttle = Throttle()
+        metrics.watch(metrics.executes_limit, lambda: throttle.limit)
+        metrics.watch(metrics.executes_under_way, lambda: throttle.under_way)
+        creator = await stack.enter_async_context(
+            Creator(session("creation"), settings.partitions, on_commit=throttle.committed)
+        )
         push = None if settings.public_url is None else Push(settings.public_url)
         client = await stack.enter_async_context(
             A2AClient(
@@ -126,6 +132,7 @@ async def _serve_on(
             creator=creator,
             client=client,
             push=push,
+            throttle=throttle,
             sealer=sealer,
             definitions=Definitions(settings.step_timeout),
             metrics=metrics,

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from aiohttp import web
 from asyncpg import Pool
 
+from orchestrator.api.throttle import Throttle
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.hint import Hint
 from orchestrator.domain.run import RunId
@@ -52,6 +53,7 @@ class Deps:
     sealer: Sealer
     definitions: Definitions
     metrics: Metrics
+    throttle: Throttle
     execute: Callable[[NewRun], Awaitable[Created]]  # durable when it returns; wakes the actor
     nudge: Callable[[Hint], None]  # tells the partition's owner, whoever that is; never waits
     agents_changed: Callable[[], None]  # what this process remembers of agents is no longer so

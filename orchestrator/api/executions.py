@@ -37,6 +37,11 @@ _TRIGGERED_BY = "system"  # there is no authentication yet that would know bette
 
 
 async def execute(request: web.Request) -> web.Response:
+    with request.app[DEPS].throttle.enter():
+        return await _execute(request)
+
+
+async def _execute(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     workflow_id = WorkflowId(parse.uuid(request, "workflow_id"))
     key = parse.idempotency_key(request)

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -69,7 +70,10 @@ class _Request:
 
 
 class Creator:
-    """`async with Creator(…)`: creates runs, spread over `partitions`."""
+    """`async with Creator(…)`: creates runs, spread over `partitions`.
+
+    `on_commit` hears how many seconds each commit took.
+    """
 
     def __init__(
         self,
@@ -82,12 +86,14 @@ class Creator:
         max_waiting: int = 10_000,
         max_waiting_bytes: int = 64 * 2**20,
         close_within: float = 10.0,
+        on_commit: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._partitions = partitions
         self._max_waiting = max_waiting
         self._max_waiting_bytes = max_waiting_bytes
         self._waiting_bytes = 0
         self._next_lane = 0
+        self._on_commit = on_commit
         self._lanes: Lanes[_Request] = Lanes(
             connect,
             self._commit,
@@ -140,7 +146,9 @@ class Creator:
         """Create a batch and tell everybody; halve it until a refused value stands alone."""
         try:
             failpoints.reached("create.before")
+            began = time.monotonic()
             rows = await _insert(session, batch, self._partitions)
+            self._on_commit(time.monotonic() - began)
             failpoints.reached("create.after")
         except Unavailable as away:
             _refuse(batch, away)

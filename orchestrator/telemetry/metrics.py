@@ -127,6 +127,14 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
+        self.executes_under_way = Gauge(
+            "orchestrator_executes_under_way", "Executes that are being answered", registry=r
+        )
+        self.executes_limit = Gauge(
+            "orchestrator_executes_limit",
+            "Executes that may be under way at once: more are refused with 429",
+            registry=r,
+        )
         self.tasks = Gauge("orchestrator_tasks", "asyncio tasks of this process", registry=r)
         self.loop_lag = Histogram(
             "orchestrator_loop_lag_seconds",

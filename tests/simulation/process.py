@@ -16,6 +16,7 @@ from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
 from orchestrator.agents.client import A2AClient
 from orchestrator.api.deps import Check, Deps
+from orchestrator.api.throttle import Throttle
 from orchestrator.binding import Binding
 from orchestrator.domain.errors import Misconfigured, Unavailable
 from orchestrator.feed.embedded import EmbeddedFeed
@@ -151,6 +152,7 @@ class Process:
                 metrics=METRICS,
                 owner=self._owner,
                 push=None,
+                throttle=Throttle(),
             )
             watch = Watch(binding.statuses, 100)
             node = self.node = Node(binding.ports(), plan.limits, METRICS, watch)

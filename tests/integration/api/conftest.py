@@ -24,6 +24,7 @@ from orchestrator.agents.client import A2AClient
 from orchestrator.api import openapi
 from orchestrator.api.app import make_app
 from orchestrator.api.deps import Check, Deps
+from orchestrator.api.throttle import Throttle
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.store import pool as pools
@@ -192,6 +193,7 @@ async def make_api(
             sealer=Sealer([Fernet.generate_key().decode()]),
             definitions=Definitions(timedelta(hours=1)),
             metrics=Metrics("1.0.0"),
+            throttle=Throttle(),
             execute=execute,
             nudge=lambda hint: nudged.append(hint.run_id),
             feed="embedded",

@@ -4,11 +4,17 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from orchestrator.api.throttle import Throttle
+from orchestrator.domain.run import RunId
+from orchestrator.domain.term import Partition
 from orchestrator.store import workflows
+from orchestrator.store.creation import Created, NewRun
 from tests.integration.api.conftest import Api, step
 
 RUN = re.compile(r"run-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -250,6 +256,35 @@ async def test_unknown_fields_are_named_in_warnings(api: Api) -> None:
     run = await api("POST", path, {"input_data": {"whatever": 1}, "input": {}}, 202)
 
     assert run["warnings"] == ["Unknown field 'input' was ignored; did you mean 'input_data'?"]
+
+
+async def test_more_at_once_than_are_answered_soon_are_429_at_once(
+    make_api: Callable[..., Any],
+) -> None:
+    throttle = Throttle()
+    under_way = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def execute(_: NewRun) -> Created:
+        if throttle.under_way == throttle.limit:
+            under_way.set()
+        await go_on.wait()
+        return Created(RunId(uuid4()), Partition(0), datetime.now(UTC))
+
+    api: Api = await make_api(throttle=throttle, execute=execute)
+    throttle.limit = 3
+    workflow = await api.workflow()
+    path = f"/api/v1/workflows/{workflow['id']}/execute"
+    going = [asyncio.create_task(api("POST", path, {"input_data": {}}, 202)) for _ in range(3)]
+    await asyncio.wait_for(under_way.wait(), 10)
+
+    answer = await api.client.post(path, json={"input_data": {}})
+
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+    assert (await answer.json())["detail"] == "Too many executions at once: try again later"
+    go_on.set()
+    await asyncio.gather(*going)
+    assert throttle.under_way == 0
 
 
 async def test_too_large_an_input_is_413(make_api: Callable[..., Any]) -> None:

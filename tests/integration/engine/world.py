@@ -16,6 +16,7 @@ from bench.stack.proxy import Proxy
 from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Limits
 from orchestrator.actors.watch import Watch
+from orchestrator.api.throttle import Throttle
 from orchestrator.binding import Binding
 from orchestrator.domain.agent import Agent, AuthType, Call, Cancellation, Output, TaskRef
 from orchestrator.domain.retry import RetryPolicy
@@ -112,6 +113,7 @@ class Engine:
                 metrics=Metrics("1"),
                 owner=terms.Owner(uuid4(), "test"),
                 push=None,
+                throttle=Throttle(),
             )
             watch = Watch(self.binding.statuses, 10)
             self.node = Node(self.binding.ports(), LIMITS, self.binding.metrics, watch)
