@@ -7,6 +7,7 @@ go to the agent's own origin only, and stand in no error and no output.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -206,7 +207,7 @@ class A2AClient:
         try:
             sent = await self._sender.send(agent, credentials, call)
             if isinstance(sent, TaskRef):
-                outcome: Output | TaskRef = sent
+                outcome: Output | TaskRef = replace(sent, asked=task.asked if task else None)
             else:
                 answer, stream = sent
                 outcome = _answered(answer, task)

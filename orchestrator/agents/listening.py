@@ -1,5 +1,6 @@
 """Opens streams: with a message, or on a task that is under way."""
 
+import re
 from collections.abc import Callable
 
 from orchestrator.agents import failures
@@ -15,6 +16,8 @@ from orchestrator.domain.agent import Agent, CallMode, Outcome
 # How an agent says that it does not stream at all; nothing has been done then.
 _NO_STREAM_CODES = frozenset({failures.METHOD_NOT_FOUND, failures.UNSUPPORTED_OPERATION})
 _NO_STREAM_STATUS = frozenset({404, 405, 406, 415, 501})
+# The same code may say that the agent's first event is none to begin with: it is at work by then.
+_ABOUT_EVENTS = re.compile(r"before initial .*event", re.IGNORECASE)
 
 
 class Refused(Exception):
@@ -50,7 +53,7 @@ class Listener:
             return whole.answer, None
         except Fault as fault:
             give_back()
-            if fault.code in _NO_STREAM_CODES or fault.status in _NO_STREAM_STATUS:
+            if _does_not_stream(fault):
                 raise Refused from fault
             raise
         except BaseException:
@@ -67,13 +70,20 @@ async def _first(stream: Listening) -> tuple[Message | Task, Listening]:
         known = await stream.news()
     except BaseException as error:
         stream.close()
-        if isinstance(error, Fault) and error.code in _NO_STREAM_CODES:
+        if isinstance(error, Fault) and _does_not_stream(error):
             raise Refused from error
         raise
     if known is None:
         stream.close()
         raise Fault("ended its stream before it said anything", Outcome.UNKNOWN, unreached=True)
     return known, stream
+
+
+def _does_not_stream(fault: Fault) -> bool:
+    """Whether the agent refused the stream before it did anything."""
+    if _ABOUT_EVENTS.search(fault.said):
+        return False
+    return fault.code in _NO_STREAM_CODES or fault.status in _NO_STREAM_STATUS
 
 
 def _once(work: Callable[[], None]) -> Callable[[], None]:

@@ -201,6 +201,22 @@ async def test_the_outcome_of_an_answer_is_told(
     assert failed.value.failure.outcome is outcome
 
 
+async def test_the_task_of_a_lost_answer_goes_on_from_its_question(client: A2AClient) -> None:
+    asks, answer = question("which?", "m1", MOMENT), an_answer()
+    listed = {"tasks": [{**asks, "history": [{"messageId": answer.message_id}]}]}
+
+    async with RawAgent(Script(asks, asks, _cut, listed, asks, DONE)) as server:
+        server.cards["/.well-known/agent-card.json"] = server.card()
+        agent = agent_at(server.url)
+        asked = await asked_by(client, agent)
+        task = await client.answer(agent, answer, asked.task)
+        assert task == asked.task
+        output = await client.follow(agent, task)
+
+    assert isinstance(output, Output)
+    assert output.value == {"a": 1}
+
+
 async def test_an_agent_that_gives_no_news_is_left_unanswered(client: A2AClient) -> None:
     script = Script(question("which?", "m1"), *[_busy] * tasks.POLL_ERRORS)
 

@@ -163,6 +163,29 @@ async def test_an_agent_that_does_not_stream_after_all_is_asked_without(
         assert server.methods[-1] == "SendMessage"
 
 
+@pytest.mark.parametrize("how", ["body", "event", "status"])
+async def test_an_agent_that_has_begun_its_stream_wrongly_is_not_asked_again(
+    how: str, client: A2AClient
+) -> None:
+    said = "Received statusUpdate before initial 'Message'/'Task' event."  # by JavaScript's SDK
+
+    async def refuse(request: Received, peer: Peer) -> bytes | None:
+        if how == "body":
+            return raw.error(request, -32004, said)
+        error = json.dumps({"error": {"code": -32004, "message": said}}).encode()
+        if how == "status":
+            return raw.http(501, error)
+        await peer.write(raw.SSE + b"data: " + error + b"\n\n")
+        return None
+
+    async with Agent(refuse) as server:
+        failure = await failure_of(client, agent_at(server.url))
+
+        assert server.methods == ["SendStreamingMessage"]
+    assert failure.outcome is Outcome.FINAL
+    assert said in failure.cause
+
+
 async def test_an_agent_may_answer_a_stream_as_a_whole(client: A2AClient) -> None:
     async def whole(request: Received, _peer: Peer) -> bytes:
         return raw.ok(request, {"message": {"parts": [{"data": {"whole": 1}}]}})
