@@ -73,6 +73,12 @@ class Executor(AgentExecutor):
                 )
             )
             return
+        task = TaskUpdater(event_queue, context.task_id, context.context_id)
+        if context.current_task is not None:
+            task.start_work()
+            task.add_artifact([_data({"answered": data, "text": text})])
+            task.complete()
+            return
         event_queue.enqueue_event(
             Task(
                 id=context.task_id,
@@ -81,20 +87,22 @@ class Executor(AgentExecutor):
                 history=[message],
             )
         )
-        task = TaskUpdater(event_queue, context.task_id, context.context_id)
         task.start_work()
         await self._work(task, data, text)
 
     async def _work(self, task: TaskUpdater, data: dict[str, Any], text: str) -> None:
         cmd = data.get("cmd")
         if cmd in ENDS:
-            state, words = ENDS[cmd]
-            final = state not in (TaskState.input_required, TaskState.auth_required)
-            task.update_status(state, task.new_agent_message([_text(words)]), final=final)
+            self._end(task, cmd)
             return
         match cmd:
             case "raise":
                 raise RuntimeError("boom in the executor")
+            case "login":  # goes on by itself, as after a login somewhere else
+                self._end(task, "auth")
+                await asyncio.sleep(float(data.get("seconds", 1)))
+                task.start_work()
+                task.add_artifact([_data({"logged": "in"})])
             case "slow":
                 seconds = data.get("seconds", 30)
                 await asyncio.sleep(float(seconds))
@@ -115,6 +123,11 @@ class Executor(AgentExecutor):
             case _:
                 task.add_artifact([_data({"echo": data, "text": text})])
         task.complete()
+
+    def _end(self, task: TaskUpdater, cmd: str) -> None:
+        state, words = ENDS[cmd]
+        final = state not in (TaskState.input_required, TaskState.auth_required)
+        task.update_status(state, task.new_agent_message([_text(words)]), final=final)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         TaskUpdater(event_queue, context.task_id, context.context_id).update_status(

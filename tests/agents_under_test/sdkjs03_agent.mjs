@@ -55,6 +55,11 @@ class Executor {
       status(ENDS[cmd][0], true, message({ text: ENDS[cmd][1] }));
       return bus.finished();
     }
+    if (cmd === 'login') { // goes on by itself, as after a login somewhere else
+      status(ENDS.auth[0], false, message({ text: ENDS.auth[1] }));
+      await sleep((data.seconds ?? 1) * 1000);
+      status('working', false);
+    }
     if (cmd === 'slow') {
       for (let i = 0; i < (data.seconds ?? 30) * 10; i++) {
         await sleep(100);

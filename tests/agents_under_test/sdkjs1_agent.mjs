@@ -59,17 +59,21 @@ class Executor {
       bus.publish(AgentEvent.message({ ...message({ data: { echo: data, text } }), taskId: '' }));
       return bus.finished();
     }
-    if (!task) {
-      bus.publish(AgentEvent.task({
-        id: taskId, contextId, history: [sent], artifacts: [], metadata: {},
-        status: { state: TaskState.TASK_STATE_SUBMITTED, timestamp: new Date().toISOString() },
-      }));
-    }
+    // The SDK streams nothing that begins otherwise, be the task a new one or an answered one.
+    bus.publish(AgentEvent.task(task ?? {
+      id: taskId, contextId, history: [sent], artifacts: [], metadata: {},
+      status: { state: TaskState.TASK_STATE_SUBMITTED, timestamp: new Date().toISOString() },
+    }));
     status('working');
     if (cmd === 'raise') throw new Error('boom in the executor');
     if (cmd in ENDS) {
       status(ENDS[cmd][0], message({ text: ENDS[cmd][1] }));
       return bus.finished();
+    }
+    if (cmd === 'login') { // goes on by itself, as after a login somewhere else
+      status(ENDS.auth[0], message({ text: ENDS.auth[1] }));
+      await sleep((data.seconds ?? 1) * 1000);
+      status('working');
     }
     if (cmd === 'slow') {
       for (let i = 0; i < (data.seconds ?? 30) * 10; i++) {

@@ -26,6 +26,8 @@ export const work = (cmd, data, text) => {
   switch (cmd) {
     case 'text': return [[{ text: 'plain answer' }]];
     case 'nothing': return [];
+    case 'answer': return [[{ data: { answered: data, text } }]];
+    case 'login': return [[{ data: { logged: 'in' } }]];
     case 'slow': return [[{ data: { slept: data.seconds ?? 30 } }]];
     case 'many': return [
       [{ data: { a: 1 } }, { data: { b: { c: [1, 2.5] } } }],

@@ -27,7 +27,7 @@ from orchestrator.domain.errors import CallFailed
 from tests.agents_under_test import launch
 from tests.agents_under_test.launch import AgentProcess
 from tests.agents_under_test.registered import value_of
-from tests.integration.agents.conftest import MAX_ANSWER, call_with
+from tests.integration.agents.conftest import MAX_ANSWER, answer_to, call_with
 
 FILE = {"url": "https://x/f.pdf", "name": "f.pdf", "mediaType": "application/pdf"}
 
@@ -67,12 +67,13 @@ async def _failure(client: A2AClient, agent: Agent, cmd: str) -> Failure:
     return failed.value.failure
 
 
-async def _asked(client: A2AClient, agent: Agent, cmd: str) -> Asked:
-    answer = await client.send(agent, call_with({"cmd": cmd}))
+async def _asked(client: A2AClient, agent: Agent, cmd: str, **given: Any) -> tuple[Call, Asked]:
+    call = call_with({"cmd": cmd, **given})
+    answer = await client.send(agent, call)
     if isinstance(answer, TaskRef):
         answer = await client.follow(agent, answer)
     assert isinstance(answer, Asked)
-    return answer
+    return call, answer
 
 
 async def message(client: A2AClient, agent: Agent) -> None:
@@ -119,16 +120,39 @@ async def no_artifact(client: A2AClient, agent: Agent) -> None:
 
 
 async def asks_for_input(client: A2AClient, agent: Agent) -> None:
-    asked = await _asked(client, agent, "input")
+    _, asked = await _asked(client, agent, "input")
     assert (asked.waiting_for, asked.question["text"]) == (WaitingFor.INPUT, "which colour?")
 
 
 async def asks_for_auth(client: A2AClient, agent: Agent) -> None:
-    asked = await _asked(client, agent, "auth")
+    _, asked = await _asked(client, agent, "auth")
     assert (asked.waiting_for, asked.question["text"]) == (
         WaitingFor.AUTH,
         "log in at https://example.com/login",
     )
+
+
+async def answer(client: A2AClient, agent: Agent) -> None:
+    """Answer the question: the same task goes on to its result, and the answer is not repeated."""
+    call, asked = await _asked(client, agent, "input")
+    given = answer_to(call, asked, text="the dark one", colour="blue")
+    for _ in range(2):
+        found = await client.answer(agent, given, asked.task)
+        if isinstance(found, TaskRef):
+            assert found.task_id == asked.task.task_id
+            found = await client.follow(agent, found)
+        assert value_of(found) == {"answered": {"colour": "blue"}, "text": "the dark one"}
+
+
+async def login(client: A2AClient, agent: Agent) -> None:
+    """Look at a task that waits for a login, until it has gone on by itself."""
+    _, asked = await _asked(client, agent, "login", seconds=0.3)
+    async with asyncio.timeout(10):
+        while (found := await client.look(agent, asked.task)) is None:  # noqa: ASYNC110 - the agent
+            await asyncio.sleep(0.05)
+    if isinstance(found, TaskRef):
+        found = await client.follow(agent, found)
+    assert value_of(found) == {"logged": "in"}
 
 
 async def fail(client: A2AClient, agent: Agent) -> None:
@@ -192,7 +216,9 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "text-only": text_only,
     "no artifact": no_artifact,
     "input": asks_for_input,
+    "answer": answer,
     "auth": asks_for_auth,
+    "login": login,
     "fail": fail,
     "reject": reject,
     "raise": crashes,
@@ -205,6 +231,11 @@ _WORKING = "after an exception the SDK leaves the task at `working`: the step's 
 _NO_LIST = "the version has no request that lists tasks: the message is sent again"
 _WAITS = "the SDK answers when the work is done, whatever it is asked: no task is known before"
 _ASKED_TO_WAIT = "the call waits for the end, so that no task is known before"
+_HUNG_UP = (
+    "the SDK ends the work with the stream that tells of it, which the client closes at a question:"
+    " the task stays there"
+)
+_NOT_SEEN = "asked to wait, the SDK answers when the work is done: the question is not seen"
 _NEEDS_A_TASK = ("cancel", "takeover", "lost answer")
 
 # What an SDK cannot do, and why; None: in no call mode.
@@ -213,8 +244,11 @@ _LIMITS: dict[tuple[str, str, CallMode | None], str] = {
     ("Python SDK 0.3.26", "raise", None): _WORKING,
     ("Python SDK 0.2.5", "lost answer", None): _NO_LIST,
     ("Python SDK 0.2.5", "raise", None): _WORKING,
+    ("Python SDK 0.2.5", "login", CallMode.AUTO): _HUNG_UP,
+    ("Python SDK 0.2.5", "login", CallMode.STREAM): _HUNG_UP,
     ("Python SDK 0.2.5", "cancel", CallMode.POLL): _WAITS,
     ("Python SDK 0.2.5", "takeover", CallMode.POLL): _WAITS,
+    ("JS SDK 0.3.14", "login", CallMode.WAIT): _NOT_SEEN,
     ("JS SDK 0.3.14", "lost answer", None): _NO_LIST,
     ("JS SDK 0.3.14", "raise", CallMode.POLL): _WORKING,
 }

@@ -1,6 +1,7 @@
 """The client under test, and what it is told to send."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ import pytest
 
 from orchestrator import json_text
 from orchestrator.agents.client import A2AClient
-from orchestrator.domain.agent import Agent, AuthType, Call, Failure, Output, TaskRef
+from orchestrator.domain.agent import Agent, Asked, AuthType, Call, Failure, Output, TaskRef
 from orchestrator.domain.errors import CallFailed
 from tests.agents_under_test import launch
 from tests.agents_under_test.launch import AgentProcess
@@ -27,6 +28,20 @@ def call_with(value: Any, *, step: str = "step", attempt: int = 1, **more: Any) 
     run = f"run-{uuid4()}"
     given: dict[str, Any] = {"context_id": run} | more
     return Call(run, step, attempt, f"{run}.{step}.1", json_text.dumps(value), **given)
+
+
+def answer_to(
+    call: Call, asked: Asked, number: int = 2, text: str | None = None, **data: Any
+) -> Call:
+    """Return the call that answers a question."""
+    return replace(
+        call,
+        message_id=f"{call.run}.{call.step}.{number}",
+        input=json_text.dumps(data) if data else None,
+        text=text,
+        task_id=asked.task.task_id,
+        context_id=asked.task.context_id or call.run,
+    )
 
 
 async def failure_of(client: A2AClient, agent: Agent, value: Any = None) -> Failure:

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import json_text
 from orchestrator.agents.client import A2AClient
 from orchestrator.domain.agent import Agent, Asked, Call, Cancellation, Output, TaskRef, WaitingFor
 from orchestrator.domain.errors import CallFailed
 from tests.agents_under_test.launch import AgentProcess
-from tests.integration.agents.conftest import agent_at, call_with
+from tests.integration.agents.conftest import agent_at, answer_to, call_with
 
 pytestmark = pytest.mark.integration
 
@@ -35,20 +34,6 @@ async def ask(client: A2AClient, agent: Agent, **value: Any) -> tuple[Call, Aske
         found = await client.follow(agent, found)
     assert isinstance(found, Asked)
     return call, found
-
-
-def answer_to(
-    call: Call, asked: Asked, number: int = 2, text: str | None = None, **data: Any
-) -> Call:
-    """Return the call that answers a question."""
-    return replace(
-        call,
-        message_id=f"{call.run}.{call.step}.{number}",
-        input=json_text.dumps(data) if data else None,
-        text=text,
-        task_id=asked.task.task_id,
-        context_id=asked.task.context_id or call.run,
-    )
 
 
 async def ended(client: A2AClient, agent: Agent, found: Output | TaskRef | Asked) -> Output | Asked:
