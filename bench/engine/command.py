@@ -12,7 +12,7 @@ import orjson
 import structlog
 import uvloop
 
-from bench.engine import probes, rounds, targets
+from bench.engine import memory, payloads, probes, rounds, targets
 from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, Variant, running
 from bench.load import stub_agents
@@ -109,15 +109,29 @@ async def _measure(arguments: argparse.Namespace) -> targets.Results:
         alone = {
             name: await probes.alone(each, agents, _ALONE_RUNS) for name, each in deployed.items()
         }
-        results = targets.Results(measured, alone, idle, start_s=start_s)
         if arguments.quick:
-            return results
-        best = max(results.over("embedded", lambda s: s.per_s))
+            return targets.Results(measured, alone)
+        commit_ms = await probes.commit(deployed["embedded"])
+        best = max(each.samples["embedded"].per_s for each in measured)
         _say(f"overload: three times {best:.0f} runs/s")
         goodput = await probes.overload(deployed["embedded"], agents, 3 * best, arguments.seconds)
-        _say("memory of active runs")
-        active = await probes.memory(deployed["embedded"])
-        return targets.Results(measured, alone, idle, active, start_s, goodput / best)
+    _say("memory of active and of waiting runs")
+    with scratch.folder("engine") as folder:
+        active = await memory.active(folder / "active")
+        waiting = await memory.waiting(folder / "waiting")
+        _say("payloads of a megabyte")
+        large = await payloads.measure(folder / "payloads")
+    return targets.Results(
+        measured,
+        alone,
+        idle,
+        start_s=start_s,
+        commit_ms=commit_ms,
+        overload=goodput / best,
+        active_run=active,
+        waiting=waiting,
+        large=large,
+    )
 
 
 @asynccontextmanager

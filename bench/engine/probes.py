@@ -1,4 +1,4 @@
-"""Single measurements: a run alone, an idle server, memory of active runs, overload, start."""
+"""Single measurements: a commit, a run alone, an idle server, overload, start."""
 
 import asyncio
 import time
@@ -12,16 +12,13 @@ import asyncpg
 from bench.engine import processes
 from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, cpu_s, rss
-from bench.load import stub_agents
 from bench.load.deployment import Deployment
 from bench.load.generator import Load
 from bench.load.plan import Plan
 from bench.load.samples import percentile
 from bench.load.stub_agents import StubAgents
 
-_ACTIVE = 1_000
-_ACTIVE_DELAY_MS = 60_000.0
-_FILLED_S = 60.0
+_COMMITS = 200
 _STATEMENTS = """
 SELECT sum(xact_commit + xact_rollback)::bigint FROM pg_stat_database
 WHERE datname = current_database()
@@ -43,6 +40,22 @@ class Idle:
     cpu: float
     statements_per_s: float
     rss: int
+
+
+async def commit(deployed: Deployed) -> float:
+    """Return the median milliseconds of a small commit of one session, which waits for the disk."""
+    conn = await asyncpg.connect(deployed.dsn)
+    try:
+        await conn.execute("CREATE TABLE bench_commit (n int)")
+        took = []
+        for number in range(_COMMITS):
+            began = time.perf_counter()
+            await conn.execute("INSERT INTO bench_commit VALUES ($1)", number)
+            took.append((time.perf_counter() - began) * 1000)
+        await conn.execute("DROP TABLE bench_commit")
+    finally:
+        await conn.close()
+    return percentile(sorted(took), 50)
 
 
 async def alone(deployed: Deployed, agents: StubAgents, runs: int) -> Alone:
@@ -74,35 +87,6 @@ async def idle(deployed: Deployed, seconds: float) -> Idle:
     finally:
         await conn.close()
     return Idle(used / seconds, counted / seconds, rss(*deployed.orchestrators))
-
-
-async def memory(deployed: Deployed) -> float:
-    """Return the bytes that an active run adds, from a thousand that wait for their agent."""
-    before = rss(*deployed.orchestrators)
-    plan = Plan(deployed.urls, duration=1.0, agent_delay_ms=_ACTIVE_DELAY_MS)
-    async with stub_agents.running(plan) as agents, aiohttp.ClientSession() as session:
-        deployment = Deployment(session, deployed.urls[0])
-        async with deployment.three_steps(agents.urls) as workflow:
-            path = f"/api/v1/workflows/{workflow}/execute"
-            runs = [
-                (await deployment.call("POST", path, {"input_data": {"source": "bench"}}))["run_id"]
-                for _ in range(_ACTIVE)
-            ]
-            await _until_active(session, deployed.urls[0])
-            added = rss(*deployed.orchestrators) - before
-            for run in runs:
-                await deployment.call("POST", f"/api/v1/runs/{run}/cancel")
-    return added / _ACTIVE
-
-
-async def _until_active(session: aiohttp.ClientSession, url: str) -> None:
-    deadline = time.monotonic() + _FILLED_S
-    while time.monotonic() < deadline:
-        async with session.get(f"{url}/metrics") as answer:
-            if f"orchestrator_active_actors {_ACTIVE:.1f}" in await answer.text():
-                return
-        await asyncio.sleep(0.1)
-    raise EngineFailed(f"there were not {_ACTIVE} active runs within {_FILLED_S:.0f} s")
 
 
 async def overload(deployed: Deployed, agents: StubAgents, rate: float, seconds: float) -> float:

@@ -29,6 +29,7 @@ class Agent:
 
     last: str
     delay_s: float
+    echo: bool = False
     calls: Counter[str] = field(default_factory=Counter)
     runs: dict[str, set[str]] = field(default_factory=dict)
     _untold: list[str] = field(default_factory=list)
@@ -44,10 +45,13 @@ class Agent:
             await asyncio.sleep(self.delay_s)
         if step == self.last:
             self._tell(run)
+        data = {"step": step, "call": self.calls[step]}
+        if self.echo:
+            data["given"] = message["parts"][0]["data"]
         answer = {
             "messageId": f"answer-{message['messageId']}",
             "role": "ROLE_AGENT",
-            "parts": [{"data": {"step": step, "call": self.calls[step]}}],
+            "parts": [{"data": data}],
         }
         return _json({"jsonrpc": "2.0", "id": asked["id"], "result": {"message": answer}})
 
@@ -126,9 +130,11 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--last", required=True, help="the last step's id")
     parser.add_argument("--delay-ms", type=float, default=0.0)
+    parser.add_argument("--echo", action="store_true", help="answer with what was given, too")
     options = parser.parse_args()
     threading.Thread(target=_die_with_stdin, daemon=True).start()
-    uvloop.run(_serve(Agent(options.last, options.delay_ms / 1000), options.host))
+    agent = Agent(options.last, options.delay_ms / 1000, options.echo)
+    uvloop.run(_serve(agent, options.host))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ class Plan:
     agents: int = 1
     agent_host: str = "127.0.0.1"
     agent_delay_ms: float = 0.0
+    agent_echo: bool = False  # answers bring along what the agent was given
     connections: int = 256
     drain: float = 60.0  # what runs get to end after the load
 

@@ -86,6 +86,7 @@ async def running(plan: Plan) -> AsyncIterator[StubAgents]:
 def _spawn(plan: Plan, log: Path) -> "subprocess.Popen[bytes]":
     options = ["--host", plan.agent_host, "--last", STEPS[-1]]
     options += ["--delay-ms", str(plan.agent_delay_ms)]
+    options += ["--echo"] if plan.agent_echo else []
     command = [sys.executable, "-m", "bench.load.agent", *options]
     return child.spawn(command, log, piped=True, folder=_TOP)
 

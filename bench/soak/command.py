@@ -123,11 +123,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def judged(looks: Sequence[Look]) -> dict[str, Trend]:
     """Return the trend of each bounded figure; raise `ValueError` where there are too few."""
-    at = [each.at for each in looks]
-    return {
-        name: trend.of(at, [float(getattr(each, name)) for each in looks], bound)
-        for name, bound in BOUNDS.items()
-    }
+    trends = {}
+    for name, bound in BOUNDS.items():
+        seen = [(each.at, getattr(each, name)) for each in looks]
+        known = [(at, float(value)) for at, value in seen if value is not None]
+        trends[name] = trend.of([at for at, _ in known], [value for _, value in known], bound)
+    return trends
 
 
 async def _soak(arguments: argparse.Namespace) -> tuple[float, list[Look], list[str]]:
@@ -230,7 +231,8 @@ def _chart(title: str, looks: Sequence[Look], names: Sequence[str]) -> pygal.Lin
         include_x_axis=True,
     )
     for name in names:
-        chart.add(name, [round(float(getattr(each, name)), 2) for each in looks])
+        values = [getattr(each, name) for each in looks]
+        chart.add(name, [None if value is None else round(value, 2) for value in values])
     return chart
 
 

@@ -13,7 +13,6 @@ from bench.load.generator import Load
 from bench.load.samples import Window, percentile
 
 _TASKS = re.compile(r"^orchestrator_tasks ([0-9.e+]+)$", re.MULTILINE)
-_NOTHING = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +26,10 @@ class Look:
     tasks: int
     cpu: float  # of the orchestrator, as a share of a core
     database_mb: float  # its processes' own memory
-    execute_p50_ms: float
-    execute_p99_ms: float
-    run_p50_ms: float
-    run_p99_ms: float
+    execute_p50_ms: float | None  # None: there was none in the slice
+    execute_p99_ms: float | None
+    run_p50_ms: float | None
+    run_p99_ms: float | None
 
 
 class Watch:
@@ -95,5 +94,5 @@ def _own_memory(postmaster: int) -> int:
     return held
 
 
-def _ms(ordered: Sequence[float], percent: float) -> float:
-    return percentile(ordered, percent) * 1000 if ordered else _NOTHING
+def _ms(ordered: Sequence[float], percent: float) -> float | None:
+    return percentile(ordered, percent) * 1000 if ordered else None

@@ -12,6 +12,7 @@ from prometheus_client import (
 )
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_LAGS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -139,7 +140,7 @@ class Metrics:
         self.loop_lag = Histogram(
             "orchestrator_loop_lag_seconds",
             "How late the event loop comes to what is due",
-            buckets=_SECONDS,
+            buckets=_LAGS,
             registry=r,
         )
         ProcessCollector(registry=r)  # process_…: memory, CPU, open files (on Linux)

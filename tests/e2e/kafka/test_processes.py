@@ -104,7 +104,6 @@ def test_a_killed_process_is_replaced_and_no_completed_step_is_called_again(
 
     second.kill()
     killed = time.monotonic()
-    at_kill = engine.calls_by_step(agent)
     done = engine.rows(
         dsn,
         "SELECT 'run-' || run_id AS run, path FROM step_execution WHERE status = 'COMPLETED'",
@@ -114,7 +113,7 @@ def test_a_killed_process_is_replaced_and_no_completed_step_is_called_again(
     assert time.monotonic() - killed < 15
     after = engine.calls_by_step(agent)
     for row in done:
-        assert after[row["run"], row["path"]] == at_kill[row["run"], row["path"]]
+        assert after[row["run"], row["path"]] == 1
     assert len(after) == 3 * MANY
     # What was sent twice was in flight at the kill, and carried the same messageId.
     assert all(len(ids) == 1 for ids in engine.message_ids_by_step(agent).values())

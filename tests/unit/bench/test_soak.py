@@ -62,6 +62,15 @@ def test_whatever_creeps_is_named(name: str) -> None:
     assert "CREEPS" in "\n".join(command.lines({"minutes": 60}, trends))
 
 
+def test_a_slice_without_runs_is_left_out() -> None:
+    silent = replace(LOOK, at=3660.0, execute_p50_ms=None, execute_p99_ms=None, run_p99_ms=None)
+
+    trends = command.judged([*looks(), silent])
+
+    assert trends["run_p99_ms"].late == LOOK.run_p99_ms
+    assert command.page("now", "", [*looks(), silent]).count("<svg") == 5
+
+
 def test_the_report_needs_nothing_from_elsewhere() -> None:
     text = command.page("now", "figures & <more>", looks())
 
