@@ -36,7 +36,7 @@ INSERT INTO step_execution (run_id, path, position, agent_name, status, attempt,
   input, started_at, due_at, deadline_at, waiting_for, question, asked_at, asked_seq, task_id)
 SELECT id, 'extract', 0, $3, 'RUNNING', 1, 1, '{}', run_id_time(id),
   CASE WHEN NOT asks THEN now() + interval '1 day' END, now() + interval '2 days',
-  CASE WHEN asks THEN 'input' END, CASE WHEN asks THEN '{"text":"which one?"}'::json END,
+  CASE WHEN asks THEN 'input' END, CASE WHEN asks THEN '{"text":"which one?","parts":[]}'::json END,
   CASE WHEN asks THEN now() END, CASE WHEN asks THEN 3 END,
   CASE WHEN asks THEN 'task-' || id END
 FROM made"""
