@@ -127,9 +127,11 @@ async def test_one_that_is_not_made_after_all_leaves_the_key_to_who_waited(stage
 async def test_a_key_is_free_after_a_day(stage: Stage, age: str, *, free: bool) -> None:
     first, _ = await create(stage)
     await stage.conn.execute(AGE.replace("$1::interval", f"interval '{age}'"))
+    found = await idempotency.find_once(stage.conn, stage.workflow_id, KEY, BODY)
 
     again, now = await create(stage, body=OTHER if free else BODY)
 
+    assert (found is None) is free
     assert now is free
     assert (again.id != first.id) is free
     kept = await idempotency.find_once(stage.conn, stage.workflow_id, KEY, OTHER if free else BODY)
