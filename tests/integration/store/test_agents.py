@@ -1,5 +1,7 @@
 """Agents as a call finds them: active ones only, with their secrets open, or a clear reason."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.store import agents
 from orchestrator.store.agents import NewAgent
 from orchestrator.store.sealing import Sealer
+from tests.integration.store.stage import until_locked
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +52,24 @@ async def test_an_agent_that_is_not_active_is_not_found_and_its_name_is_free(
     found = await agents.get_active(conn, sealer, "a")
     assert found is not None
     assert found.id == again.id
+
+
+async def test_what_two_change_at_once_is_kept_of_both(
+    conn: Connection, connect: Callable[[], Awaitable[Connection]]
+) -> None:
+    sealer = a_sealer()
+    made = await agents.create(conn, sealer, NEW)
+    first, second = await connect(), await connect()
+    held = first.transaction()
+    await held.start()
+    await agents.update(first, sealer, made.id, {"url": "http://127.0.0.1:8"})
+
+    waits = asyncio.create_task(agents.update(second, sealer, made.id, {"description": "new"}))
+    await until_locked(conn)
+    await held.commit()
+    changed = await waits
+
+    assert (changed.url, changed.description) == ("http://127.0.0.1:8", "new")
 
 
 async def test_secrets_of_another_key_say_how_to_share_it(conn: Connection) -> None:
