@@ -7,7 +7,6 @@ wishes: load this run again, this term is over, or nothing.
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -17,6 +16,7 @@ import structlog
 from orchestrator.actors.ports import Limits, Ports
 from orchestrator.actors.run_actor import Phase, RunActor
 from orchestrator.domain.errors import Fenced, Stale
+from orchestrator.domain.record import record
 from orchestrator.domain.run import Run, RunId, external_id
 from orchestrator.domain.term import Term
 from orchestrator.telemetry.metrics import Metrics
@@ -35,7 +35,7 @@ class Home(Protocol):
     def left(self, run: Run, parked_for: timedelta | None) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Child:
     actor: RunActor
     task: asyncio.Task[float | None]  # its result: seconds until the run is to be loaded again

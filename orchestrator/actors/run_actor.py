@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import TypeAlias, TypeVar
@@ -54,6 +53,7 @@ from orchestrator.domain.messages import (
     StepStarted,
     WaitBackoff,
 )
+from orchestrator.domain.record import record
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import (
     Run,
@@ -88,7 +88,7 @@ class Left(Enum):
     DOOMED = "doomed"  # its rows moved: reload
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Finished:
     """What a performed effect leaves instead of a next command."""
 

@@ -5,7 +5,6 @@ with `kind` or without, states upper or lower case.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -17,6 +16,7 @@ from orchestrator.agents import failures
 from orchestrator.agents.auth import Credentials
 from orchestrator.agents.exchange import Answer
 from orchestrator.agents.failures import malformed
+from orchestrator.domain.record import record
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +27,14 @@ _STATE_PREFIX = "TASK_STATE_"
 _NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Message:
     """The agent answered at once."""
 
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Task:
     """The agent's work and how it stands; `state` is lower case with hyphens, or any new name."""
 

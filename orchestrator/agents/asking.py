@@ -1,7 +1,7 @@
 """Asks an agent: finds where and how, sends, reads, and looks anew when it moved."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from aiohttp import hdrs
 from multidict import CIMultiDict
@@ -22,6 +22,7 @@ from orchestrator.agents.failures import (
 )
 from orchestrator.agents.stream_exchange import Opened, StreamExchange
 from orchestrator.domain.agent import Agent, Outcome
+from orchestrator.domain.record import record
 
 # Refusals of an agent that now speaks another version, or elsewhere, than its card said.
 _MOVED_CODES = frozenset({VERSION_NOT_SUPPORTED, METHOD_NOT_FOUND})
@@ -36,7 +37,7 @@ _HEADERS = CIMultiDict(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Question:
     """`wire` builds the request for an endpoint; `id` is its JSON-RPC id."""
 

@@ -4,13 +4,14 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import quote
 
 from yarl import URL
 
 from orchestrator.domain.agent import Agent, AuthType
+from orchestrator.domain.record import record
 
 DEFAULT_KEY_HEADER = "X-API-Key"
 HIDDEN = "***"
@@ -26,7 +27,7 @@ _FRAMING = frozenset(
 _MIN_SCRUBBED_IN_DATA = 8  # shorter secrets are words that data may hold by chance
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Credentials:
     """What proves to an agent who calls it; never shown."""
 

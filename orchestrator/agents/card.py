@@ -1,7 +1,7 @@
 """Reads an agent card of any version: where to call the agent, in which dialect, and how."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from yarl import URL
@@ -10,6 +10,7 @@ from orchestrator.agents import rest, v03, v1
 from orchestrator.agents.dialect import Dialect
 from orchestrator.agents.failures import Fault, malformed
 from orchestrator.domain.agent import InputAs, Options, Protocol
+from orchestrator.domain.record import record
 
 PATHS = ("/.well-known/agent-card.json", "/.well-known/agent.json")
 
@@ -28,7 +29,7 @@ _FIXED: Mapping[Protocol, Dialect] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Endpoint:
     """Where and how an agent is called."""
 
@@ -48,7 +49,7 @@ class Endpoint:
         return InputAs.TEXT if text_only else InputAs.DATA
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Interface:
     """One place that a card names."""
 

@@ -1,10 +1,11 @@
 """What the wire dialects have in common: one module each, `v03`, `v1` and `rest`, of this form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from orchestrator.domain.agent import Call, InputAs
+from orchestrator.domain.record import record
 from orchestrator.json_text import dump_bytes
 
 # What we can read; 0.2 requires it wherever a configuration is sent.
@@ -13,7 +14,7 @@ OUTPUT_MODES = b'"acceptedOutputModes":["application/json","text/plain"]'
 LISTED = 50  # tasks of a context that one request lists, and messages of each
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PushTarget:
     """Where an agent may send news of a task, and the secret that proves that it does."""
 
@@ -21,7 +22,7 @@ class PushTarget:
     secret: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Form:
     """How this agent wants a message: its tenant (1.0 only), its parts, and who waits how."""
 
@@ -32,7 +33,7 @@ class Form:
     push: PushTarget | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wire:
     """A request; `path` and `query` are put to the interface's url."""
 

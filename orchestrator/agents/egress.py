@@ -6,7 +6,6 @@ later: an address is judged when the socket to it is made, which is the address 
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ from yarl import URL
 
 from orchestrator.agents.failures import Fault
 from orchestrator.domain.agent import Outcome
+from orchestrator.domain.record import record
 from orchestrator.settings import listed
 
 Network = IPv4Network | IPv6Network
@@ -25,7 +25,7 @@ class Denied(OSError):
     """The address is not to be called; raised where aiohttp expects a failed connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Egress:
     """What may be called; `ports` empty: any. Denied networks win over allowed ones."""
 

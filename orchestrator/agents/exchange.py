@@ -13,7 +13,6 @@ import os
 import socket
 import ssl
 import zlib
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -33,13 +32,14 @@ from orchestrator.agents.transport import (
     Transport,
 )
 from orchestrator.domain.agent import Outcome
+from orchestrator.domain.record import record
 
 # Below what common servers keep an idle connection (uvicorn and node: 5 s): a request written into
 # a connection that is being closed has an unknown outcome.
 _KEEPALIVE_S = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """`seconds` bounds the whole exchange, `max_bytes` the answer's body."""
 
@@ -51,7 +51,7 @@ class Request:
     body: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     status: int
     headers: CIMultiDictProxy[str]

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 from aiohttp import hdrs
 from multidict import CIMultiDict
@@ -13,11 +12,12 @@ from orchestrator.agents.cards import Cards
 from orchestrator.agents.exchange import Exchange, Request
 from orchestrator.agents.failures import Fault
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.record import record
 
 _MAX_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Health:
     """`status_code` and `response_time_ms` are None when nothing was answered."""
 

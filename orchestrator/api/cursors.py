@@ -7,7 +7,6 @@ not signed; whatever is not one of ours, or is of another list, is refused.
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.api.schemas import RunsQuery
 from orchestrator.domain.errors import Fault, Malformed
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId, RunStatus
 from orchestrator.store.run_segments import Place
 
@@ -23,7 +23,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_PAGE = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cursor:
     """The place behind which a list goes on, and the number of the page that comes."""
 

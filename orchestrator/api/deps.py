@@ -1,7 +1,6 @@
 """What the API is given: the database, the limits, and the functions of the layers beside it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 
@@ -11,6 +10,7 @@ from asyncpg import Pool
 from orchestrator.api.throttle import Throttle
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.hint import Hint
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.store.creation import Created, NewRun
@@ -36,7 +36,7 @@ class AgentHealth(Protocol):
     def card_reachable(self) -> bool | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Check:
     """One dependency, as /health/ready shows it."""
 
@@ -45,7 +45,7 @@ class Check:
     response_time_ms: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Deps:
     """The functions are bound by `service`, since the layers do not know each other."""
 

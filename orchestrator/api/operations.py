@@ -1,18 +1,19 @@
 """What an operation is: the routes and the OpenAPI document are made of a table of them."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from aiohttp import web
 from pydantic import BaseModel
 
 from orchestrator.api import answers
 from orchestrator.api.schemas import Body
+from orchestrator.domain.record import record
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """One status an operation answers with; `model` None: the media type is not JSON."""
 
@@ -27,7 +28,7 @@ class Answer:
     links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operation:
     """One endpoint: its route, what it takes, and everything it may answer."""
 
@@ -46,14 +47,14 @@ class Operation:
     body_required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PathParam:
     description: str
     format: str | None
     example: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """A request header that means something to an operation."""
 

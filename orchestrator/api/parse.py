@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from orchestrator import json_text
 from orchestrator.api.schemas import Body, unknown_fields
 from orchestrator.domain.errors import Fault, Malformed
+from orchestrator.domain.record import record
 from orchestrator.store.page import Page
 
 _Q = TypeVar("_Q", bound=BaseModel)
@@ -24,7 +24,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")  # visible ASCII, 1..255
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parsed(Generic[_B]):
     """A request body: checked, as it was sent, and what in it meant nothing."""
 

@@ -1,12 +1,13 @@
 """A registered agent, what a call to it carries, and how a call can end."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NewType
 from uuid import UUID
 
+from orchestrator.domain.record import record
 from orchestrator.domain.retry import RetryPolicy
 
 AgentId = NewType("AgentId", UUID)
@@ -60,7 +61,7 @@ class ContextScope(StrEnum):
     NONE = "none"  # the agent makes one
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """How an agent wants to be talked to, where that is not what its card says.
 
@@ -77,7 +78,7 @@ class Options:
     rate_limit: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Agent:
     """An external service that executes steps; `auth_config` is open here, sealed at rest."""
 
@@ -95,7 +96,7 @@ class Agent:
     options: Options = Options()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """What one attempt of a step says to its agent; with a `task_id`, the answer to its question.
 
@@ -117,7 +118,7 @@ class Call:
     maybe_sent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskRef:
     """A task that the agent works on for us; enough to go on with it after a restart.
 
@@ -137,7 +138,7 @@ class WaitingFor(StrEnum):
     AUTH = "auth"  # a login somewhere; the task may go on by itself afterwards
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Asked:
     """The agent's task waits for somebody; `task.asked` names this very question.
 
@@ -149,7 +150,7 @@ class Asked:
     question: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output:
     """A call's result: the step's `output_data`, as a value and as the same value's JSON text.
 
@@ -169,7 +170,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # the request was sent; whether the work was done nobody knows
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """Why a call brought no result: a sentence for `error_message`, and what may follow."""
 

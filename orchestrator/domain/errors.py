@@ -16,10 +16,10 @@
 The message states the fact, names the thing, and is written for the user.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.domain.agent import Failure
+from orchestrator.domain.record import record
 
 
 class OrchestratorError(Exception):
@@ -32,7 +32,7 @@ class OrchestratorError(Exception):
         return str(self.args[0]) if self.args else self.code
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fault:
     """One wrong field: where, what kind (pydantic's type names), why, and what was given."""
 

@@ -1,8 +1,8 @@
 """A hint: somebody should look at a run. Doubled, late or lost ones do no harm: the rows say it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 
@@ -16,7 +16,7 @@ class HintKind(StrEnum):
     INPUT_GIVEN = "InputGiven"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hint:
     """`seq` is what the run's rows were brought to, so that an old hint is known as such."""
 

@@ -1,13 +1,14 @@
 """What the journal writes for one decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orchestrator.domain.messages import Decision
+from orchestrator.domain.record import record
 from orchestrator.domain.run import Run, StepPath
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One decision: the run before and after it, and its JSON payloads, rendered once.
 

@@ -11,36 +11,36 @@ In a row of dollar signs before a brace, two stand for one: `$${` is a literal `
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.domain import reference
 from orchestrator.domain.errors import MissingReference
+from orchestrator.domain.record import record
 from orchestrator.domain.reference import OPENING, Reference
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literal:
     """A value with no reference in it, taken as it is."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Text:
     """A string with references in it."""
 
     parts: tuple[str | Reference, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Members:
     """An object with a reference somewhere below it."""
 
     members: tuple[tuple[str, "Node"], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Items:
     """A list with a reference somewhere below it."""
 
@@ -50,7 +50,7 @@ class Items:
 Node = Literal | Reference | Text | Members | Items
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Template:
     """A compiled mapping, and every reference in it, in the order of the mapping."""
 

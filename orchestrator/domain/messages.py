@@ -1,27 +1,27 @@
 """What the state machine is told (commands), decides (events) and wants done (effects)."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from orchestrator.domain.agent import Asked, Failure, TaskRef, WaitingFor
+from orchestrator.domain.record import record
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.run import StepPath
 
 # -- commands: requests to a run; stale or repeated ones decide nothing ---------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StartRun:
     """Begin a PENDING run, or go on with one that was put back to PENDING by a retry."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecoverRun:
     """Take up a RUNNING run from its rows: whoever ran it is gone."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecordTask:
     """The agent answered with a task: make its id durable before anything else."""
 
@@ -30,7 +30,7 @@ class RecordTask:
     task: TaskRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParkStep:
     """The agent's task waits for somebody: so does the step."""
 
@@ -39,21 +39,21 @@ class ParkStep:
     asked: Asked
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LookDue:
     """It is time to look whether a task that waits for a login went on by itself."""
 
     path: StepPath
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CompleteStep:
     path: StepPath
     attempt: int
     output: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FailAttempt:
     """An attempt failed; `policy` is the agent's of this moment, `jitter` lies in [0, 1)."""
 
@@ -64,7 +64,7 @@ class FailAttempt:
     jitter: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BackoffOver:
     """The wait before the next attempt is over, or before the answer that somebody gave is sent."""
 
@@ -72,14 +72,14 @@ class BackoffOver:
     attempt: int  # the one that failed; 0 before the first one of an answer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeadlineReached:
     """The step's timeout ran out."""
 
     path: StepPath
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FailRun:
     """The run cannot go on for a reason of its own (its rows or a value cannot be used)."""
 
@@ -102,17 +102,17 @@ Command = (
 # -- events: facts, journaled in this order; each raises `seq` by one -----------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunStarted:
     """An owner claimed the PENDING run: it is RUNNING."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunTakenOver:
     """A new owner went on with a RUNNING run."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepStarted:
     """An attempt of a step begins: its call may leave once this is durable.
 
@@ -126,14 +126,14 @@ class StepStarted:
     timeout: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskRecorded:
     path: StepPath
     attempt: int
     task: TaskRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepParked:
     """The step waits for somebody; its task is looked at after `look_in`, None: never."""
 
@@ -145,7 +145,7 @@ class StepParked:
     look_in: timedelta | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StillWaiting:
     """The task is looked at now, and should it still wait, again after `look_in`."""
 
@@ -154,7 +154,7 @@ class StillWaiting:
     look_in: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AttemptFailed:
     """An attempt failed and another follows after `delay`, with the messageId's n given here."""
 
@@ -165,14 +165,14 @@ class AttemptFailed:
     message_no: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepCompleted:
     path: StepPath
     attempt: int
     output: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepFailed:
     """The step is over without a result; `cancel_task`: its agent may still be at it."""
 
@@ -182,12 +182,12 @@ class StepFailed:
     cancel_task: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunCompleted:
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFailed:
     error: str
 
@@ -209,7 +209,7 @@ Event = (
 # -- effects: to be performed once the events are durable -----------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CallAgent:
     """Send the step's message; the same `message_no` again where the outcome was unknown."""
 
@@ -218,7 +218,7 @@ class CallAgent:
     message_no: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FollowTask:
     """Ask for the task until it has ended."""
 
@@ -227,7 +227,7 @@ class FollowTask:
     task: TaskRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FindTask:
     """Ask what became of a message that may have left and is not to be sent again.
 
@@ -240,7 +240,7 @@ class FindTask:
     task: TaskRef | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SendAnswer:
     """Send what somebody answered to the task that asked; again under the same number as above."""
 
@@ -250,7 +250,7 @@ class SendAnswer:
     task: TaskRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LookAtTask:
     """Ask once whether a task that waits went on by itself."""
 
@@ -259,7 +259,7 @@ class LookAtTask:
     task: TaskRef
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Park:
     """Wait, as rows only, for an answer or until `look_in` is over."""
 
@@ -267,7 +267,7 @@ class Park:
     look_in: timedelta | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WaitBackoff:
     """Come back with `BackoffOver` after `delay`."""
 
@@ -276,7 +276,7 @@ class WaitBackoff:
     delay: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FinishRun:
     """The run has ended: forget it."""
 
@@ -286,7 +286,7 @@ Effect = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decision:
     """Events to journal, then effects to perform, in that order; both empty: nothing to do."""
 

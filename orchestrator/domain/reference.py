@@ -16,10 +16,10 @@ braces, is text. It stands in for what is missing; a null that is there is a val
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from orchestrator.domain.errors import Refused
+from orchestrator.domain.record import record
 
 OPENING = "${"
 
@@ -54,7 +54,7 @@ class Segment(NamedTuple):
     place: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Default:
     """What stands in for nothing: as a value, and as it is written inside a longer string."""
 
@@ -62,7 +62,7 @@ class Default:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reference:
     """One `${…}`: `text` as written; `step` is None for the workflow's input."""
 

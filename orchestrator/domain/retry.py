@@ -1,12 +1,13 @@
 """The retry policy of an agent: how often, and how long between two attempts."""
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+from orchestrator.domain.record import record
 
 _LONGEST_MS = 366 * 86_400_000  # beyond it durations and timestamps overflow sooner or later
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RetryPolicy:
     """At most `max_retries + 1` attempts, with exponential backoff between them."""
 

@@ -1,7 +1,7 @@
 """A run and its step executions as values; the state machine that changes them is `machine`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NewType
@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from orchestrator.domain import mapping
 from orchestrator.domain.agent import TaskRef, WaitingFor
 from orchestrator.domain.mapping import Template
+from orchestrator.domain.record import record
 from orchestrator.domain.term import Partition
 from orchestrator.domain.workflow import StepDefinition, WorkflowDefinition
 
@@ -39,7 +40,7 @@ class StepStatus(StrEnum):
     SKIPPED = "SKIPPED"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepExecution:
     """One step within one run, once it has started (or was put back to PENDING by a retry).
 
@@ -86,7 +87,7 @@ class StepExecution:
         return self.task if self.answer is not None or self.message_no == message_no else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Run:
     """One execution of a workflow definition, as its rows say; `seq` is its last event's number."""
 

@@ -1,12 +1,13 @@
 """A term: one reign of one owner over a partition."""
 
-from dataclasses import dataclass
 from typing import NewType
+
+from orchestrator.domain.record import record
 
 Partition = NewType("Partition", int)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Term:
     """`epoch` rises with every claim; a write of an older epoch is refused (the fence)."""
 

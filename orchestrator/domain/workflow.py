@@ -7,7 +7,6 @@ chain may be as long as it likes.
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import UnionType
@@ -18,6 +17,7 @@ from orchestrator.domain import mapping
 from orchestrator.domain.agent import ContextScope, InputAs
 from orchestrator.domain.errors import Refused
 from orchestrator.domain.mapping import Template
+from orchestrator.domain.record import record
 from orchestrator.domain.reference import MalformedReference
 
 WorkflowId = NewType("WorkflowId", UUID)
@@ -38,7 +38,7 @@ class OnUnknownOutcome(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepDefinition:
     """One step of a graph; `timeout` bounds the whole step, over all its attempts.
 
@@ -60,7 +60,7 @@ class StepDefinition:
     context: ContextScope = ContextScope.RUN
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowDefinition:
     """One version of a workflow: what a run is pinned to."""
 

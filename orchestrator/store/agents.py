@@ -1,7 +1,7 @@
 """Registered agents. Their secrets are sealed at rest and opened only for a call."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
@@ -17,6 +17,7 @@ from orchestrator.domain.errors import (
     Refused,
     Unavailable,
 )
+from orchestrator.domain.record import record
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.store import agent_options, queries
 from orchestrator.store.page import Page
@@ -28,7 +29,7 @@ SQL = queries.load("agents")
 _NEEDED_SECRET = {AuthType.BEARER: "token", AuthType.APIKEY: "key"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AgentRow:
     """An agent as it may be shown: without its secrets."""
 
@@ -49,7 +50,7 @@ class AgentRow:
     probe: str | None  # JSON text of what the last probe found
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewAgent:
     name: str
     url: str
@@ -75,7 +76,7 @@ class AgentChanges(TypedDict, total=False):
     status: AgentStatus
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AgentFilter:
     """What a list is to hold; no status: all but the deleted ones."""
 

@@ -6,10 +6,10 @@ the first outcome stays.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from orchestrator.domain.agent import Cancellation, TaskRef
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.store import queries
@@ -18,7 +18,7 @@ from orchestrator.store.pool import Conn
 SQL = queries.load("cancellations")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpenCancellation:
     """A call to be cancelled; without a `task` there is nothing yet to name to the agent."""
 

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -14,6 +13,7 @@ import asyncpg
 
 from orchestrator import failpoints
 from orchestrator.domain.errors import Fault, Malformed, Overloaded, Unavailable
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.store import parts, queries
@@ -36,7 +36,7 @@ _REPEATS = 5
 _REQUEST_BYTES = 500  # what a request takes besides its input, roughly
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewRun:
     """What a run is created from; `input` is JSON text. `workflow_id` is the lifelong id."""
 
@@ -48,7 +48,7 @@ class NewRun:
     triggered_by: str = "system"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Created:
     """What the database chose for a new run."""
 

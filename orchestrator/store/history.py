@@ -1,7 +1,6 @@
 """What a run went through: its steps, and its events in order."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,6 +8,7 @@ from asyncpg import Record
 
 from orchestrator.domain.agent import Cancellation
 from orchestrator.domain.errors import NotFound, Refused
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId, RunStatus, StepStatus, step_execution_id
 from orchestrator.domain.workflow import StepDefinition
 from orchestrator.store import queries
@@ -23,7 +23,7 @@ SQL = queries.load("history")
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepRow:
     """A step of a run, also one that has not started; the user's values are JSON text.
 
@@ -47,7 +47,7 @@ class StepRow:
     artifacts: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HistoryRow:
     """An event: `event` is its JSON text, `kind` included; `epoch` 0 is the API's."""
 

@@ -1,11 +1,11 @@
 """The inbox: the open questions of all agents, which somebody is to answer."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from asyncpg import Record
 
 from orchestrator.domain.agent import WaitingFor
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import queries
@@ -15,7 +15,7 @@ from orchestrator.store.pool import Conn
 SQL = queries.load("inbox")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Question:
     """What an agent asks: `number` tells it from the run's other ones, `said` is JSON text."""
 
@@ -26,7 +26,7 @@ class Question:
     expires_at: datetime | None  # the step's deadline
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpenQuestion:
     """A question, and which step of which run waits for its answer."""
 

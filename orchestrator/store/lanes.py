@@ -7,13 +7,13 @@ moment, bounded by rows and bytes. Under load the batches grow by themselves; al
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import structlog
 
 from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.record import record
 from orchestrator.store.session import Connect, Session
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bounds:
     """How much a batch may hold; one thing larger than that goes alone."""
 

@@ -1,7 +1,6 @@
 """Loading: runs rebuilt from their rows, for whoever is to go on with them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from asyncpg import Record
@@ -9,6 +8,7 @@ from asyncpg import Record
 from orchestrator import json_text
 from orchestrator.domain.agent import TaskRef, WaitingFor
 from orchestrator.domain.errors import Fenced, NotFound, Refused
+from orchestrator.domain.record import record
 from orchestrator.domain.run import Run, RunId, RunStatus, StepExecution, StepPath, StepStatus
 from orchestrator.domain.term import Partition, Term
 from orchestrator.store import queries
@@ -22,7 +22,7 @@ SQL = queries.load("loading")
 _WRONG = (ValueError, TypeError, LookupError, OverflowError, RecursionError, NotFound, Refused)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Corrupt:
     """A run whose rows cannot be used; its owner fails it, and no other run suffers."""
 
@@ -31,7 +31,7 @@ class Corrupt:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loaded:
     """Runs in no particular order; ids that have no run are in neither list."""
 

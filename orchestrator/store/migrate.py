@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -17,6 +16,7 @@ from asyncpg import Connection
 
 from orchestrator import resources
 from orchestrator.domain.errors import Misconfigured
+from orchestrator.domain.record import record
 from orchestrator.store import pool, queries
 
 SQL = queries.load("migrate")
@@ -27,7 +27,7 @@ _HINT = "correct ORCHESTRATOR_DATABASE_URL"
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Migration:
     """One file of `sql/migrations`."""
 

@@ -1,9 +1,9 @@
 """Which part of a list is wanted."""
 
-from dataclasses import dataclass
+from orchestrator.domain.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Page:
     """The `number`-th page (from 1) of `size` items."""
 

@@ -4,10 +4,10 @@ A run's id begins with the millisecond of its creation, so a piece is a range of
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunStatus
 
 HOUR_MS = 3_600_000
@@ -20,7 +20,7 @@ _RANDOM_BITS = 80  # of an id, below its milliseconds
 _END_HOUR = -(-(1 << (_ID_BITS - _RANDOM_BITS)) // (HOUR_MS * DAY_HOURS)) * DAY_HOURS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Window:
     """The milliseconds from `first` up to, and without, `end`; empty if they are not in order."""
 
@@ -66,7 +66,7 @@ class Window:
         return UUID(int=min(self.first << _RANDOM_BITS, last)), UUID(int=last)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Piece:
     """How many runs of each status were created in a window."""
 
@@ -82,7 +82,7 @@ class Piece:
         return (self.window.end - self.window.first) // HOUR_MS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stretch:
     """Pieces that hold the items wanted of a list, behind `skip` others; `count` items in all."""
 

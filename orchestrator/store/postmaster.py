@@ -13,10 +13,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.domain.errors import Misconfigured
+from orchestrator.domain.record import record
 from orchestrator.store.programs import ENVIRONMENT, Account, Programs
 
 CLUSTER = "orchestrator"
@@ -35,7 +35,7 @@ class StillDying(Misconfigured):
     """The server did not start since its predecessor has not quite ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where a server keeps its things, and who it runs as."""
 

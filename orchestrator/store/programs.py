@@ -14,12 +14,12 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from orchestrator.domain.errors import Misconfigured
+from orchestrator.domain.record import record
 
 _VERSION = re.compile(r"postgres \(PostgreSQL\) (\d+)")
 _NEEDED = ("postgres", "initdb")
@@ -28,7 +28,7 @@ _NOT_COPIED = shutil.ignore_patterns("include", "*.a", "pgxs", "pkgconfig", "doc
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "HOME": "/"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Account:
     """Whom the programs run as, where we are root."""
 
@@ -41,7 +41,7 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": ()}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Programs:
     """A folder with `postgres` and `initdb` that the account can run."""
 

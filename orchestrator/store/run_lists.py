@@ -4,11 +4,11 @@ A list is one or several segments, one behind the other: all runs, or those of a
 each has, and when they were created, is known from the totals.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunStatus
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import pieces, queries, totals
@@ -33,7 +33,7 @@ _COMPLETED = (RunStatus.COMPLETED, RunStatus.FAILED)  # those that have a comple
 _OTHERS = tuple(status for status in RunStatus if status not in _COMPLETED)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFilter:
     """What a list is to hold; None: any. The two moments are exclusive."""
 
@@ -51,7 +51,7 @@ class RunSort(StrEnum):
     STATUS = "status"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listed:
     """Some runs of a list, how many it has in all, and the place behind which it goes on."""
 

@@ -5,10 +5,11 @@ left out by the day and by the hour, and the rest is read from whichever end is 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId, RunStatus
 from orchestrator.store import pieces, queries, totals
 from orchestrator.store.pieces import DAY_HOURS, Piece, Stretch
@@ -22,7 +23,7 @@ _WALK = 2000  # items that are rather left out one by one than looked for by the
 _LAST_ID = RunId(UUID(int=(1 << 128) - 1))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Order:
     """The statements that read in an order: oldest first, newest first.
 
@@ -42,7 +43,7 @@ BY_COMPLETED_AT = Order(
 BY_UPDATED_AT = Order(SQL["by_updated_at_asc"], SQL["by_updated_at_desc"], SQL["late_updated"])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where a run stands in any list: `at` is what a list by the end sorts it by."""
 
@@ -51,7 +52,7 @@ class Place:
     id: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Segment:
     """Runs of some statuses in an order."""
 

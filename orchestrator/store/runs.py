@@ -1,12 +1,12 @@
 """Runs, as the API shows and changes them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from asyncpg import Record
 
 from orchestrator.domain.errors import NotFound, Refused
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId, RunStatus, external_id
 from orchestrator.domain.term import Partition
 from orchestrator.domain.workflow import WorkflowId
@@ -16,7 +16,7 @@ from orchestrator.store.pool import Conn
 SQL = queries.load("runs")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunRow:
     """A run; `input` is JSON text, `workflow_id` the lifelong id, `workflow_key` the human one."""
 

@@ -1,10 +1,10 @@
 """The owners' look at their rows: one statement a tick for all partitions of a process."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
 from orchestrator.store import queries
@@ -15,7 +15,7 @@ SQL = queries.load("scan")
 _NO_ID = UUID(int=0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scan:
     """What one look showed."""
 

@@ -1,11 +1,11 @@
 """Terms: claiming a partition, and what becomes of the claim."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from orchestrator.domain.errors import Fenced, Misconfigured
+from orchestrator.domain.record import record
 from orchestrator.domain.term import Partition, Term
 from orchestrator.store import queries
 from orchestrator.store.pool import Conn
@@ -13,7 +13,7 @@ from orchestrator.store.pool import Conn
 SQL = queries.load("terms")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Owner:
     """A process that owns partitions: `id` is new at each start, `name` (host:port) for people."""
 
@@ -21,7 +21,7 @@ class Owner:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ownership:
     """Who owns a partition, or owned it last; `pending` runs of it wait for an actor."""
 

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from uuid import UUID
 
 from asyncpg import Record
 
+from orchestrator.domain.record import record
 from orchestrator.domain.run import RunStatus
 from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import queries
@@ -18,7 +18,7 @@ SQL = queries.load("totals")
 _ALL_WORKFLOWS = UUID(int=0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Counted:
     """Which runs are counted; None: any."""
 

@@ -1,6 +1,5 @@
 """Workflow definitions and their versions."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -9,6 +8,7 @@ from asyncpg import Record
 
 from orchestrator.domain import workflow
 from orchestrator.domain.errors import NotFound, Refused
+from orchestrator.domain.record import record
 from orchestrator.domain.workflow import WorkflowId, WorkflowStatus
 from orchestrator.store import queries
 from orchestrator.store.page import Page
@@ -17,7 +17,7 @@ from orchestrator.store.pool import Conn
 SQL = queries.load("workflows")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowRow:
     """One version; `data` is JSON text, as it was sent."""
 
@@ -38,14 +38,14 @@ class WorkflowRow:
         return self.id != self.lifelong_id
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewWorkflow:
     name: str
     description: str | None
     data: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowFilter:
     """What a list is to hold; no status: all but the deleted ones."""
 
