@@ -64,6 +64,7 @@ from orchestrator.domain.run import (
 )
 from orchestrator.domain.term import Term
 from orchestrator.telemetry.metrics import Metrics
+from orchestrator.time_limits import TimeLimit
 
 T = TypeVar("T")
 _Talk: TypeAlias = CallAgent | SendAnswer | FindTask | FollowTask | LookAtTask
@@ -240,9 +241,9 @@ class RunActor:
         if not sends and self._draining():
             return _Finished(Left.HELD)  # nothing is to be sent: the next owner asks
         self.phase = Phase.SENDING if sends else Phase.DETACHED
-        limit = asyncio.timeout_at(self._loop_deadline(effect.path))
+        limit = TimeLimit(self._loop_deadline(effect.path))
         try:
-            async with limit:
+            with limit:
                 return await self._exchange(effect, effect.path, effect.attempt)
         except TimeoutError:
             if not limit.expired():

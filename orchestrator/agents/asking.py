@@ -27,14 +27,13 @@ from orchestrator.domain.record import record
 # Refusals of an agent that now speaks another version, or elsewhere, than its card said.
 _MOVED_CODES = frozenset({VERSION_NOT_SUPPORTED, METHOD_NOT_FOUND})
 _MOVED_STATUS = frozenset({404, 410})
-_HEADERS = CIMultiDict(
-    {
-        hdrs.ACCEPT: "application/json",
-        hdrs.ACCEPT_ENCODING: "identity",
-        hdrs.CONTENT_TYPE: "application/json",
-        hdrs.USER_AGENT: "agent-orchestrator",
-    }
+_HEADERS = (
+    (hdrs.ACCEPT, "application/json"),
+    (hdrs.ACCEPT_ENCODING, "identity"),
+    (hdrs.CONTENT_TYPE, "application/json"),
+    (hdrs.USER_AGENT, "agent-orchestrator"),
 )
+_STREAMED = ((hdrs.ACCEPT, "text/event-stream, application/json"), *_HEADERS[1:])
 
 
 @record
@@ -156,14 +155,12 @@ class Asking:
         *,
         streamed: bool = False,
     ) -> Request:
-        headers = _HEADERS.copy()
+        headers = CIMultiDict(_STREAMED if streamed else _HEADERS)
         headers["A2A-Version"] = endpoint.dialect.VERSION
-        if streamed:
-            headers[hdrs.ACCEPT] = "text/event-stream, application/json"
         headers.update(question.headers)
         if _is_own(agent, credentials, endpoint):
             headers.update(agent.options.headers)
-        headers.update(credentials.headers)
+            headers.update(credentials.headers)
         wire = question.wire(endpoint)
         return Request(
             wire.method,

@@ -8,7 +8,6 @@ whether the request may have reached the agent.
 Whole answers come over the lean transport, streams by aiohttp (`stream_exchange`).
 """
 
-import asyncio
 import os
 import socket
 import ssl
@@ -16,10 +15,10 @@ import zlib
 from types import TracebackType
 from typing import Self
 
-from aiohttp import hdrs
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from orchestrator import time_limits
 from orchestrator.agents import egress
 from orchestrator.agents.egress import Denied, Egress
 from orchestrator.agents.failures import Fault, TimedOut, malformed
@@ -27,6 +26,7 @@ from orchestrator.agents.transport import (
     Lost,
     NotConnected,
     NotHttp,
+    RawHeaders,
     Sending,
     TooLarge,
     Transport,
@@ -37,6 +37,8 @@ from orchestrator.domain.record import record
 # Below what common servers keep an idle connection (uvicorn and node: 5 s): a request written into
 # a connection that is being closed has an unknown outcome.
 _KEEPALIVE_S = 4.0
+_ENCODING = b"content-encoding"
+_ENCODING_LENGTH = len(_ENCODING)
 
 
 @record
@@ -51,11 +53,24 @@ class Request:
     body: bytes | None = None
 
 
-@record
 class Answer:
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
+    """A whole answer; `pairs` are its headers as they came."""
+
+    __slots__ = ("_headers", "_pairs", "body", "status")
+
+    def __init__(self, status: int, pairs: RawHeaders, body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self._pairs = pairs
+        self._headers: CIMultiDictProxy[str] | None = None
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers by name: made when somebody asks, which of a good answer nobody does."""
+        if self._headers is None:
+            read = ((k.decode("latin-1"), v.decode("latin-1")) for k, v in self._pairs)
+            self._headers = CIMultiDictProxy(CIMultiDict(read))
+        return self._headers
 
 
 class Exchange:
@@ -82,9 +97,9 @@ class Exchange:
         """Make the exchange; raise `Fault` when there is no whole answer."""
         self._egress.check(request.url)
         sending = Sending()
-        limit = asyncio.timeout(request.seconds)
+        limit = time_limits.within(request.seconds)
         try:
-            async with limit:
+            with limit:
                 status, pairs, raw = await self._transport.call(
                     request.method,
                     request.url,
@@ -102,11 +117,11 @@ class Exchange:
             ) from None
         except (NotConnected, NotHttp, TooLarge, Lost, ValueError) as error:
             raise _fault(error, request, sending) from None
-        headers = CIMultiDictProxy(CIMultiDict(pairs))
-        encoding = headers.get(hdrs.CONTENT_ENCODING)
-        if encoding is not None:
-            raw = _decompress(raw, encoding.strip().lower(), request.max_bytes)
-        return Answer(status, headers, raw)
+        for name, value in pairs:
+            if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
+                raw = _decompress(raw, value.decode("latin-1").strip().lower(), request.max_bytes)
+                break
+        return Answer(status, pairs, raw)
 
 
 def _outcome(request: Request, sending: Sending) -> Outcome:

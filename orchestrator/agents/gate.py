@@ -66,7 +66,19 @@ class Gate:
         """Return a context: a place for one exchange with `agent`."""
         return Place(self, agent)
 
+    def try_enter(self, agent: Hashable) -> bool:
+        """Take a place if nobody has to wait for one."""
+        door = self._doors.get(agent)
+        if door is None or not door.try_take():
+            return False
+        if not self._in_all.try_take():
+            door.give_back()
+            return False
+        door.users += 1
+        return True
+
     async def enter(self, agent: Hashable) -> None:
+        """Wait for a place."""
         door = self._doors.get(agent)
         if door is None:
             door = self._doors[agent] = _Door(self._per_agent)
@@ -107,7 +119,8 @@ class Place:
         self._agent = agent
 
     async def __aenter__(self) -> None:
-        await self._gate.enter(self._agent)
+        if not self._gate.try_enter(self._agent):
+            await self._gate.enter(self._agent)
 
     async def __aexit__(self, *_: object) -> None:
         self._gate.leave(self._agent)

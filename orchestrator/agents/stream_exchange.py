@@ -92,7 +92,7 @@ class Opened:
                 if size > self._request.max_bytes:
                     raise malformed(f"answered more than {self._request.max_bytes} bytes")
                 chunks.append(chunk)
-        return Answer(self.status, self.headers, b"".join(chunks))
+        return Answer(self.status, self._response.raw_headers, b"".join(chunks))
 
     async def chunk(self) -> bytes:
         """Return the next bytes, empty at the end; raise `Fault` when none come in time."""

@@ -6,10 +6,11 @@ answers of any framing, caps on head and body. It follows nothing, keeps nothing
 """
 
 import asyncio
+import functools
 import re
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -26,8 +27,8 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 
-Headers: TypeAlias = list[tuple[str, str]]
-Whole: TypeAlias = tuple[int, Headers, bytes]  # status, headers, body
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+Whole: TypeAlias = tuple[int, RawHeaders, bytes]  # status, headers, body
 Sockets: TypeAlias = Callable[[tuple[Any, ...]], Any]
 
 
@@ -197,7 +198,8 @@ class _Connection(asyncio.Protocol):
         self._status = 0
         self._framed = False  # the answer says where its body ends
 
-    async def exchange(self, head: bytes, body: bytes, max_bytes: int) -> Whole:
+    def exchange(self, head: bytes, body: bytes, max_bytes: int) -> "asyncio.Future[Whole]":
+        """Send the request; the future is the answer's."""
         self._reset(max_bytes)
         self.reusable = False
         answer: asyncio.Future[Whole] = asyncio.get_running_loop().create_future()
@@ -206,7 +208,7 @@ class _Connection(asyncio.Protocol):
         if len(body) > _MAX_HEAD:  # not copied once more
             self._transport.write(body)
         failpoints.reached("call.after")
-        return await answer
+        return answer
 
     def abort(self) -> None:
         """End it at once, whatever is under way."""
@@ -252,10 +254,9 @@ class _Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         if answer is None or answer.done():
             return
-        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in self._headers]
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        answer.set_result((self._status, headers, body))
+        answer.set_result((self._status, self._headers, body))
 
     # -- httptools --------------------------------------------------------------------------------
 
@@ -286,10 +287,14 @@ class _Connection(asyncio.Protocol):
 
 def _head(method: str, url: URL, headers: Iterable[tuple[str, str]], length: int) -> bytes:
     lines = [f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}"]
-    for name, value in headers:
-        if not _NAME.fullmatch(name) or not _HEADER.fullmatch(value):
-            raise ValueError(f"the header {name!r} cannot be sent")
-        lines.append(f"{name}: {value}")
+    lines += [_line(name, value) for name, value in headers]
     if length or method not in {"GET", "HEAD"}:
         lines.append(f"Content-Length: {length}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+@functools.lru_cache(maxsize=512)  # most headers of an agent are the same each time
+def _line(name: str, value: str) -> str:
+    if not _NAME.fullmatch(name) or not _HEADER.fullmatch(value):
+        raise ValueError(f"the header {name!r} cannot be sent")
+    return f"{name}: {value}"

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from orchestrator.agents import answers
 from orchestrator.agents.answers import Message, Task
@@ -19,8 +18,8 @@ PARTS = [{"data": {"a": 1}}]
 
 def _answer(body: Any, status: int = 200, **headers: str) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    return Answer(status, CIMultiDictProxy(named), raw)
+    named = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+    return Answer(status, named, raw)
 
 
 def _read(result: Any) -> Message | Task:
