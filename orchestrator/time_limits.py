@@ -16,13 +16,15 @@ class TimeLimit:
     """A context manager: what is awaited inside is cancelled when the loop's time comes to `when`.
 
     Leaving it then raises `TimeoutError`, unless the task was cancelled for another reason as well.
-    None: there is no limit. Within a task only; for one use.
+    None: there is no limit. Within a task only; for one use. `loop` is the running one, for who has
+    it at hand: to ask for it is a system call (in Python 3.11).
     """
 
-    __slots__ = ("_before", "_expired", "_task", "_timer", "_wheel", "when")
+    __slots__ = ("_before", "_expired", "_loop", "_task", "_timer", "_wheel", "when")
 
-    def __init__(self, when: float | None) -> None:
+    def __init__(self, when: float | None, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.when = when
+        self._loop = loop
         self._expired = False
         self._timer: asyncio.Handle | None = None
         self._wheel: _Wheel | None = None
@@ -34,7 +36,7 @@ class TimeLimit:
     def __enter__(self) -> Self:
         if self.when is None:
             return self
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a time limit is for a task")
@@ -73,7 +75,8 @@ class TimeLimit:
 
 def within(seconds: float) -> TimeLimit:
     """Return the limit that is so many seconds from now."""
-    return TimeLimit(asyncio.get_running_loop().time() + seconds)
+    loop = asyncio.get_running_loop()
+    return TimeLimit(loop.time() + seconds, loop)
 
 
 class _Wheel:

@@ -122,7 +122,8 @@ class RunActor:
         self._sent: dict[StepPath, int] = {}  # the number of the last message that left
         self._answer: Output | None = None
         self._deadlines: dict[StepPath, float] = {}
-        now = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
         for step in run.steps.values():
             if step.deadline_in is not None:
                 self._deadlines[step.path] = now + step.deadline_in.total_seconds()
@@ -215,7 +216,7 @@ class RunActor:
         observe(self.run.id, event, self._metrics)
         match event:
             case StepStarted(path=path, timeout=timedelta() as timeout):
-                self._deadlines[path] = time.monotonic() + timeout.total_seconds()
+                self._deadlines[path] = self._loop.time() + timeout.total_seconds()
             case StepCompleted(path=path):
                 self._inputs.pop(path, None)
                 self._sent.pop(path, None)
@@ -241,7 +242,7 @@ class RunActor:
         if not sends and self._draining():
             return _Finished(Left.HELD)  # nothing is to be sent: the next owner asks
         self.phase = Phase.SENDING if sends else Phase.DETACHED
-        limit = TimeLimit(self._loop_deadline(effect.path))
+        limit = TimeLimit(self._deadlines.get(effect.path), self._loop)
         try:
             with limit:
                 return await self._exchange(effect, effect.path, effect.attempt)
@@ -252,7 +253,7 @@ class RunActor:
 
     def _wait_for_somebody(self, path: StepPath, look_in: timedelta | None) -> Command | _Finished:
         """Leave the step to its row: whoever answers, or the time, brings the run back."""
-        left = self._deadline(path) - time.monotonic()
+        left = self._deadline(path) - self._loop.time()
         if left <= 0:
             return DeadlineReached(path)
         wait = left if look_in is None else min(left, look_in.total_seconds())
@@ -262,7 +263,7 @@ class RunActor:
         return _Finished(Left.PARKED)
 
     async def _wait(self, path: StepPath, attempt: int, delay: timedelta) -> Command | _Finished:
-        left = max(0.0, self._deadline(path) - time.monotonic())
+        left = max(0.0, self._deadline(path) - self._loop.time())
         # A wait that ended while nobody owned the run is no shorter than a deadline that did, too.
         wait = min(max(0.0, delay.total_seconds()), left)
         if wait > self._limits.park_after.total_seconds():
@@ -365,12 +366,8 @@ class RunActor:
     # -- time -------------------------------------------------------------------------------------
 
     def _deadline(self, path: StepPath) -> float:
-        """Return the step's end on the monotonic clock; infinite where none was stored."""
+        """Return the step's end on the loop's clock; infinite where none was stored."""
         return self._deadlines.get(path, float("inf"))
-
-    def _loop_deadline(self, path: StepPath) -> float | None:
-        left = self._deadline(path) - time.monotonic()
-        return None if left == float("inf") else asyncio.get_running_loop().time() + left
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -18,7 +18,6 @@ from typing import Self
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from orchestrator import time_limits
 from orchestrator.agents import egress
 from orchestrator.agents.egress import Denied, Egress
 from orchestrator.agents.failures import Fault, TimedOut, malformed
@@ -97,7 +96,7 @@ class Exchange:
         """Make the exchange; raise `Fault` when there is no whole answer."""
         self._egress.check(request.url)
         sending = Sending()
-        limit = time_limits.within(request.seconds)
+        limit = self._transport.within(request.seconds)
         try:
             with limit:
                 status, pairs, raw = await self._transport.call(

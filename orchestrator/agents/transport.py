@@ -19,6 +19,7 @@ import httptools
 from yarl import URL
 
 from orchestrator import failpoints
+from orchestrator.time_limits import TimeLimit
 
 _MAX_HEAD = 64 * 1024
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305: before the next of a name's addresses is tried beside
@@ -73,6 +74,7 @@ class Transport:
         self._idle: dict[tuple[str, str, int], deque[_Connection]] = {}
         self._kept = 0
         self._tls: ssl.SSLContext | None = None
+        self._running: asyncio.AbstractEventLoop | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def call(
@@ -104,6 +106,11 @@ class Transport:
             connection.abort()
         return answer
 
+    def within(self, seconds: float) -> TimeLimit:
+        """Return the limit that is so many seconds from now."""
+        loop = self._loop
+        return TimeLimit(loop.time() + seconds, loop)
+
     def close(self) -> None:
         """End the connections that are kept."""
         if self._sweeping is not None:
@@ -114,11 +121,18 @@ class Transport:
         self._idle.clear()
         self._kept = 0
 
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that all of this runs in; to ask for it is a system call (in Python 3.11)."""
+        if self._running is None:
+            self._running = asyncio.get_running_loop()
+        return self._running
+
     # -- the pool ---------------------------------------------------------------------------------
 
     def _take(self, place: tuple[str, str, int]) -> "_Connection | None":
         idle = self._idle.get(place)
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while idle:
             connection = idle.pop()  # the one used last is the likeliest to live
             self._kept -= 1
@@ -131,7 +145,7 @@ class Transport:
         if self._kept >= self._keep:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         connection.keep_until = loop.time() + self._keep_s
         self._idle.setdefault(place, deque()).append(connection)
         self._kept += 1
@@ -140,7 +154,7 @@ class Transport:
 
     def _sweep(self) -> None:
         """End what was kept for too long; come again while anything is kept."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         for place, idle in list(self._idle.items()):
             while idle and (idle[0].keep_until <= now or not idle[0].reusable):
@@ -151,7 +165,7 @@ class Transport:
         self._sweeping = loop.call_later(self._keep_s, self._sweep) if self._kept else None
 
     async def _connect(self, url: URL) -> "_Connection":
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         host, port = url.raw_host or "", url.port or 0
         try:
             infos = await loop.getaddrinfo(host, port, type=1)  # SOCK_STREAM
@@ -163,7 +177,7 @@ class Transport:
                 socket_factory=self._sockets,
             )
             _, connection = await loop.create_connection(
-                _Connection,
+                lambda: _Connection(loop),
                 sock=sock,
                 ssl=self._context() if url.scheme == "https" else None,
                 server_hostname=host if url.scheme == "https" else None,
@@ -182,7 +196,8 @@ class Transport:
 class _Connection(asyncio.Protocol):
     """One connection; one exchange at a time. The methods in `on_` are the parser's callbacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self.keep_until = 0.0
         self.reusable = False
         self._transport: asyncio.Transport
@@ -202,7 +217,7 @@ class _Connection(asyncio.Protocol):
         """Send the request; the future is the answer's."""
         self._reset(max_bytes)
         self.reusable = False
-        answer: asyncio.Future[Whole] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Whole] = self._loop.create_future()
         self._answer = answer
         self._transport.write(head + body if len(body) <= _MAX_HEAD else head)
         if len(body) > _MAX_HEAD:  # not copied once more

@@ -114,7 +114,7 @@ class Creator:
         knows whether the run exists: an Idempotency-Key is for that), `Overloaded` when too many
         wait, `Malformed` for an input that PostgreSQL refuses.
         """
-        done: asyncio.Future[Created] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Created] = self._lanes.loop.create_future()
         request = _Request(new, done)
         waiting = self._waiting_bytes
         if self.depth >= self._max_waiting or (

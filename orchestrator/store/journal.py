@@ -82,7 +82,7 @@ class Journal:
         It waits while the database is away. It raises `Fenced` when the term is over, `Stale` when
         the run's rows moved, and `Poisoned` when PostgreSQL refuses a value.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._lanes.loop.create_future()
         self._lanes.put(_Write(entry, term, done), term.partition)
         return done
 

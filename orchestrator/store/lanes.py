@@ -48,6 +48,8 @@ class Lanes(Generic[W]):
     the body writes what still waits, for at most `close_within` seconds.
     """
 
+    loop: asyncio.AbstractEventLoop  # while it runs
+
     def __init__(
         self,
         connect: Connect,
@@ -73,6 +75,7 @@ class Lanes(Generic[W]):
         self._queues[lane % len(self._queues)].put(waiting)
 
     async def __aenter__(self) -> Self:
+        self.loop = asyncio.get_running_loop()
         await self._group.__aenter__()
         for session, queue in zip(self._sessions, self._queues, strict=True):
             self._group.create_task(self._run(session, queue))
