@@ -2,20 +2,25 @@
 
 Nothing is cached over time: whoever asks gets what a look found that began after they asked, so
 that a status changed before, by any process, is seen. Under load many requests share one look.
+Kept is only which agents a version needs, so that one statement tells all.
 """
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from asyncpg import Pool
-from asyncpg.pool import PoolConnectionProxy
 
 from orchestrator.domain import workflow
 from orchestrator.domain.errors import Refused, Unavailable
-from orchestrator.domain.workflow import WorkflowId, WorkflowStatus
-from orchestrator.store import agents, pool, workflows
+from orchestrator.domain.workflow import WorkflowDefinition, WorkflowId, WorkflowStatus
+from orchestrator.store import pool, workflows
 from orchestrator.store.definitions import Definitions
-from orchestrator.store.workflows import WorkflowRow
+from orchestrator.store.workflows import WorkflowState
+
+_REMEMBERED = 1_000  # workflows; the one executed longest ago goes first
+_NOTHING: tuple[None, tuple[str, ...]] = (None, ())
 
 
 @dataclass(slots=True)
@@ -23,7 +28,7 @@ class _Looks:
     """The look under way at one workflow, and the one that begins when it is over."""
 
     turn: asyncio.Lock
-    next: asyncio.Future[WorkflowRow] | None = None
+    next: asyncio.Future[WorkflowState] | None = None
     users: int = 0
 
 
@@ -34,8 +39,11 @@ class Admission:
         self._pool = connections
         self._definitions = definitions
         self._looks: dict[WorkflowId, _Looks] = {}
+        self._seen: OrderedDict[WorkflowId, tuple[WorkflowDefinition, Collection[str]]] = (
+            OrderedDict()
+        )
 
-    async def admit(self, workflow_id: WorkflowId) -> WorkflowRow:
+    async def admit(self, workflow_id: WorkflowId) -> WorkflowState:
         """Return the live version that a new run gets; raise `NotFound` or `Refused`."""
         looks = self._looks.get(workflow_id)
         if looks is None:
@@ -50,7 +58,7 @@ class Admission:
             if not looks.users:
                 del self._looks[workflow_id]
 
-    async def _lead(self, workflow_id: WorkflowId, looks: _Looks) -> WorkflowRow:
+    async def _lead(self, workflow_id: WorkflowId, looks: _Looks) -> WorkflowState:
         """Look when the look under way is over, for all who came in the meantime."""
         mine = looks.next = asyncio.get_running_loop().create_future()
         try:
@@ -66,23 +74,37 @@ class Admission:
         mine.set_result(row)
         return row
 
-    async def _look(self, workflow_id: WorkflowId) -> WorkflowRow:
+    async def _look(self, workflow_id: WorkflowId) -> WorkflowState:
+        definition, names = self._seen.get(workflow_id, _NOTHING)
         async with pool.acquire(self._pool) as conn:
-            row = await workflows.get(conn, workflow_id)
-            if row.archived:
-                raise Refused(
-                    f"Workflow '{row.id}' is version {row.version}, which was replaced:"
-                    f" execute '{row.lifelong_id}'"
-                )
-            if row.status is not WorkflowStatus.ACTIVE:
-                raise Refused(f"Workflow '{row.id}' is not active")
-            await self._require_agents(conn, row)
-        return row
-
-    async def _require_agents(self, conn: PoolConnectionProxy, row: WorkflowRow) -> None:
-        definition = await self._definitions.get(conn, row.lifelong_id, row.version)
-        names = workflow.agent_names(definition)
-        active = await agents.active_names(conn, list(names))
+            while True:
+                found = await workflows.state(conn, workflow_id, list(names))
+                _require_executable(found)
+                newest = await self._definitions.get(conn, found.lifelong_id, found.version)
+                if newest is definition:
+                    break
+                # Of this version it is known only now which agents to ask about.
+                definition, names = newest, workflow.agent_names(newest)
+        self._remember(workflow_id, newest, names)
         for name in names:
-            if name not in active:
+            if name not in found.active:
                 raise Refused(workflow.agent_missing(name))
+        return found
+
+    def _remember(
+        self, workflow_id: WorkflowId, definition: WorkflowDefinition, names: Collection[str]
+    ) -> None:
+        self._seen[workflow_id] = definition, names
+        self._seen.move_to_end(workflow_id)
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+
+def _require_executable(found: WorkflowState) -> None:
+    if found.archived:
+        raise Refused(
+            f"Workflow '{found.id}' is version {found.version}, which was replaced:"
+            f" execute '{found.lifelong_id}'"
+        )
+    if found.status is not WorkflowStatus.ACTIVE:
+        raise Refused(f"Workflow '{found.id}' is not active")

@@ -29,7 +29,7 @@ from orchestrator.domain.workflow import WorkflowId
 from orchestrator.store import idempotency, pool
 from orchestrator.store.creation import Created, NewRun
 from orchestrator.store.runs import RunRow
-from orchestrator.store.workflows import WorkflowRow
+from orchestrator.store.workflows import WorkflowState
 
 ADMISSION: web.AppKey[Admission] = web.AppKey("ADMISSION", Admission)
 
@@ -77,11 +77,11 @@ async def _execute_once(
     return row
 
 
-def _new_run(live: WorkflowRow, text: str) -> NewRun:
+def _new_run(live: WorkflowState, text: str) -> NewRun:
     return NewRun(live.lifelong_id, live.version, live.key, live.name, text, _TRIGGERED_BY)
 
 
-def _accepted(live: WorkflowRow, text: str, created: Created) -> dict[str, Any]:
+def _accepted(live: WorkflowState, text: str, created: Created) -> dict[str, Any]:
     """Show the run as it was created: no need to read it back."""
     run_id = external_id(created.id)
     at = render.utc(created.created_at)

@@ -1,5 +1,6 @@
 """Workflow definitions and their versions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -31,6 +32,24 @@ class WorkflowRow:
     status: WorkflowStatus
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def archived(self) -> bool:
+        """Whether a newer version has taken its place."""
+        return self.id != self.lifelong_id
+
+
+@record
+class WorkflowState:
+    """How a version stands at one moment; `active` are those agents, of some, that are active."""
+
+    id: WorkflowId
+    lifelong_id: WorkflowId
+    version: int
+    key: str
+    name: str
+    status: WorkflowStatus
+    active: frozenset[str]
 
     @property
     def archived(self) -> bool:
@@ -94,6 +113,22 @@ async def get(conn: Conn, workflow_id: WorkflowId) -> WorkflowRow:
     if row is None:
         raise _missing(workflow_id)
     return _row(row)
+
+
+async def state(conn: Conn, workflow_id: WorkflowId, names: Sequence[str]) -> WorkflowState:
+    """Return how a version and the agents of these names stand; raise `NotFound`."""
+    row = await conn.fetchrow(SQL["state"], workflow_id, names)
+    if row is None:
+        raise _missing(workflow_id)
+    return WorkflowState(
+        id=WorkflowId(row["id"]),
+        lifelong_id=WorkflowId(row["lifelong_id"]),
+        version=row["version"],
+        key=row["key"],
+        name=row["name"],
+        status=WorkflowStatus(row["status"]),
+        active=frozenset(row["active"]),
+    )
 
 
 async def list_workflows(

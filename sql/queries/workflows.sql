@@ -19,6 +19,13 @@ RETURNING *
 -- name: get
 SELECT * FROM workflow WHERE id = $1
 
+-- name: state
+-- What an execute has to know, at one moment: how the version stands, and which of these agents are
+-- active. Not its data, which may be large and is kept by whoever executes.
+SELECT id, lifelong_id, version, key, name, status,
+  ARRAY(SELECT a.name FROM agent a WHERE a.name = ANY($2::text[]) AND a.status = 'active') AS active
+FROM workflow WHERE id = $1
+
 -- name: lock
 -- Changes of a workflow take turns on its first version's row: unlike the newest version's, it is
 -- found again by these columns when a change that this one waited for has moved the ids.

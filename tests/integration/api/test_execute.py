@@ -118,6 +118,23 @@ async def test_an_agent_that_is_no_longer_active_is_named(api: Api) -> None:
     assert sentence == "Agent 'worker' not found or inactive"
 
 
+async def test_the_agents_asked_about_are_those_of_the_version_of_the_moment(api: Api) -> None:
+    first, other = await api.agent(), await api.agent("other")
+    workflow = await api.workflow()
+    path = f"/api/v1/workflows/{workflow['id']}"
+    await api.run(workflow["id"])  # what it needs is known from now on
+
+    await api("PUT", path, {"steps": {"first": step("first", agent_name="other")}})
+    await api("DELETE", f"/api/v1/agents/{first['id']}")
+    await api.run(workflow["id"])  # needs the other agent only
+    await api("PUT", f"/api/v1/agents/{other['id']}", {"status": "inactive"})
+    sentence = await api.refused("POST", f"{path}/execute", {"input_data": {}})
+    await api("PUT", f"/api/v1/agents/{other['id']}", {"status": "active"})
+    await api.run(workflow["id"])
+
+    assert sentence == "Agent 'other' not found or inactive"
+
+
 async def test_a_run_is_pinned_to_the_version_of_its_moment(api: Api) -> None:
     workflow = await api.workflow()
     before = await api.run(workflow["id"])
