@@ -122,9 +122,10 @@ async def _measure(arguments: argparse.Namespace) -> targets.Results:
         if arguments.quick:
             return targets.Results(measured, alone)
         commit_ms = await probes.commit(deployed["embedded"])
-        best = max(each.samples["embedded"].per_s for each in measured)
-        _say(f"overload: three times {best:.0f} runs/s")
-        goodput = await probes.overload(deployed["embedded"], agents, 3 * best, arguments.seconds)
+        _say("overload: three times the executes that can be done")
+        overload = await probes.overload(
+            deployed["embedded"], agents, arguments.seconds, arguments.concurrency
+        )
     _say("memory of active and of waiting runs")
     with scratch.folder("engine") as folder:
         active = await memory.active(folder / "active")
@@ -137,7 +138,7 @@ async def _measure(arguments: argparse.Namespace) -> targets.Results:
         idle,
         start_s=start_s,
         commit_ms=commit_ms,
-        overload=goodput / best,
+        overload=overload,
         active_run=active,
         waiting=waiting,
         large=large,

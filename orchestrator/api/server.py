@@ -6,7 +6,9 @@ import structlog
 from aiohttp import web
 
 from orchestrator.api import problems
+from orchestrator.api.deps import DEPS
 from orchestrator.api.middleware import protect, request_id_of
+from orchestrator.api.shedding import shedding
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +20,7 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
+        server.request_handler = shedding(server.request_handler, self.app[DEPS])
         server.__class__ = _Server  # aiohttp takes no factory for its connections
         return server
 

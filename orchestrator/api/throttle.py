@@ -17,6 +17,8 @@ from contextlib import contextmanager
 
 from orchestrator.domain.errors import Overloaded
 
+REFUSAL = "Too many executions at once: try again later"
+
 _TARGET_S = 0.06
 _COMMITS = 5.0  # one that is under way, the own one, and room
 _LEAST, _MOST = 100, 4_000
@@ -49,15 +51,21 @@ class Throttle:
         """Hear how long a commit of new runs took."""
         self._commits.append(seconds)
 
+    def is_full(self) -> bool:
+        """Whether one more is too many; to be asked for one that wants to be let in."""
+        if self.under_way < self.limit:
+            return False
+        self._most = self.limit
+        return True
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Count an execute; raise `Overloaded` when as many are under way as may be.
 
         One that fails says nothing about the time that they take.
         """
-        if self.under_way >= self.limit:
-            self._most = self.limit
-            raise Overloaded("Too many executions at once: try again later")
+        if self.is_full():
+            raise Overloaded(REFUSAL)
         self.under_way += 1
         self._most = max(self._most, self.under_way)
         began = self._clock()

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from orchestrator.api.server import Runner
+from orchestrator.api.throttle import REFUSAL
 from tests.integration.api.conftest import DOCUMENT, ENVELOPE, Api
 
 _UUID = b"123e4567-e89b-12d3-a456-426614174000"
@@ -217,3 +218,23 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_crash(
     await writer.wait_closed()
 
     assert (await left)[2] == 400
+
+
+async def test_executes_beyond_the_limit_are_refused_unread_and_nothing_else_is(
+    wire: Wire, api: Api
+) -> None:
+    path = b"/api/v1/workflows/%s/execute" % _UUID
+    api.deps.throttle.limit = 0
+
+    for body in (b"{}", b"[", b"x" * 100_000):
+        status, said = await wire(request(b"POST", path, body))
+        assert (status, said["detail"]) == (429, REFUSAL)
+    counted = 'orchestrator_http_requests_total{method="POST",route="%s",status="429"} 3.0'
+    route = "/api/v1/workflows/{workflow_id}/execute"
+    assert counted % route in api.deps.metrics.render().decode()
+
+    assert (await wire(request(b"GET", path)))[0] == 405
+    assert (await wire(request(b"POST", b"/api/v1/workflows", b"{}")))[0] == 422
+    assert (await wire(request(b"POST", path + b"/more", b"{}")))[0] == 404
+    api.deps.throttle.limit = 1
+    assert (await wire(request(b"POST", path, b"[")))[0] == 422
