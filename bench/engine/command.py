@@ -13,7 +13,7 @@ import orjson
 import structlog
 import uvloop
 
-from bench.engine import memory, payloads, probes, rounds, targets
+from bench.engine import memory, payloads, plot, probes, rounds, targets
 from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, Variant, running
 from bench.load import stub_agents
@@ -52,6 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--gate", type=float, metavar="RATIO", help="exit 1 below this ratio")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the rounds")
     parser.set_defaults(run=run)
 
 
@@ -74,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
             "lines": [asdict(line) for line in lines],
         }
         arguments.json.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    if arguments.svg:
+        arguments.svg.write_text(plot.svg(results.rounds) + "\n", encoding="utf-8")
     if arguments.gate is not None:
         return _gate(median(results.over("embedded", lambda s: s.ratio)), arguments.gate)
     return 0

@@ -76,13 +76,14 @@ def _throughput(results: Results, name: str) -> list[Line]:
             f"{name}: ratio to the floor", _spread(ratio, 2), f">= {least}", median(ratio) >= least
         ),
     ]
-    if name == "embedded":
-        found.append(_most(f"{name}: orchestrator CPU a run, ms scaled", ours, 0.48))
-        found.append(_most(f"{name}: with PostgreSQL", both, 0.68))
-    else:
+    if name == "kafka":
         found.append(
             Line(f"{name}: CPU a run, ms scaled", f"{ours:.2f}, {both:.2f} with PostgreSQL")
         )
+    else:  # several processes may cost a quarter more, so that cores added are speed gained
+        more = 1.0 if name == "embedded" else 1.25
+        found.append(_most(f"{name}: orchestrator CPU a run, ms scaled", ours, 0.48 * more))
+        found.append(_most(f"{name}: with PostgreSQL", both, 0.68 * more))
     found.append(_most(f"{name}: execute p99, ms", late, 70.0))
     return found
 

@@ -38,7 +38,7 @@ _WRONG_USE = 2
 _INTERRUPTED = 130
 _LOOKS = 60  # about so many, and at least every ten seconds one
 _BEST_S = 10.0
-_USERS = 256
+_USERS = 96
 # What may creep how far, from the settled part's first half to its second.
 BOUNDS: Mapping[str, Bound] = {
     "memory_mb": Bound(0.05, 3.0),
@@ -138,6 +138,7 @@ async def _soak(arguments: argparse.Namespace) -> tuple[float, list[Look], list[
         deployed = await exits.enter_async_context(running(Variant("embedded"), folder / "soak"))
         rate = arguments.rate
         if rate is None:
+            # As many users as are let in at worst: who is refused is no part of the best.
             plan = Plan(deployed.urls, _BEST_S, warmup=2.0, concurrency=_USERS)
             best, _, problems = await _load(plan, deployed, agents, _BEST_S)
             if problems:
