@@ -1,33 +1,13 @@
 """A history's report as one HTML file that needs nothing from elsewhere."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pygal
-from pygal.style import CleanStyle
 
+from bench import report
 from bench.history.measure import Taken, p
 from bench.history.targets import groups
-
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Lists and the length of the history</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; }}
-pre {{ background: #f5f5f5; padding: 1rem; overflow-x: auto; }}
-svg {{ width: 100%; height: auto; }}
-</style>
-<h1>Lists and the length of the history</h1>
-<p>{began}</p>
-<pre>{figures}</pre>
-{charts}
-<h2>Machine and settings</h2>
-<pre>{settings}</pre>
-</html>
-"""
 
 
 def page(
@@ -45,12 +25,7 @@ def page(
         _chart("Lists: p99 in ms by runs in history", lists, sizes),
         _chart("A run: p99 in ms by runs in history", single, sizes),
     ]
-    return _PAGE.format(
-        began=html.escape(began),
-        figures=html.escape(figures),
-        charts="\n".join(str(each.render(is_unicode=True)) for each in charts),
-        settings=html.escape("\n".join(f"{name}: {value}" for name, value in settings.items())),
-    )
+    return report.page("Lists and the length of the history", began, figures, charts, settings)
 
 
 def _chart(title: str, some: Mapping[str, Sequence[Taken]], sizes: Sequence[int]) -> pygal.Line:
@@ -58,13 +33,7 @@ def _chart(title: str, some: Mapping[str, Sequence[Taken]], sizes: Sequence[int]
         title=title,
         x_labels=[f"{size:,}" for size in sizes],
         x_title="runs in history",
-        style=CleanStyle,
-        js=(),  # no script from elsewhere
-        disable_xml_declaration=True,
-        height=480,
-        include_x_axis=True,
-        legend_at_bottom=True,
-        legend_at_bottom_columns=2,
+        **report.options(height=480, include_x_axis=True, legend_at_bottom_columns=2),
     )
     for name, taken in some.items():
         chart.add(name, [round(p(99, taken, size), 2) for size in sizes])

@@ -1,35 +1,16 @@
 """A load's report as one HTML file that needs nothing from elsewhere."""
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
 import pygal
-from pygal.style import CleanStyle
 
+from bench import report
 from bench.load import summary
 from bench.load.samples import Latencies, Window, percentile
 
 _SHOWN = (10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99)
 _LABELS = 20  # on the x axis, before some are left out
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Load of {began}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; }}
-pre {{ background: #f5f5f5; padding: 1rem; white-space: pre-wrap; }}
-svg {{ width: 100%; height: auto; }}
-</style>
-<h1>Load of {began}</h1>
-<p>{verdict}</p>
-<pre>{figures}</pre>
-{charts}
-<h2>Machine of the generator</h2>
-<pre>{machine}</pre>
-</html>
-"""
 
 
 def page(result: Mapping[str, Any], executes: Latencies, runs: Latencies, window: Window) -> str:
@@ -39,15 +20,9 @@ def page(result: Mapping[str, Any], executes: Latencies, runs: Latencies, window
         _over_time(result["series"]),
         _percentiles({"execute": executes, "runs": runs}, window),
     ]
-    return _PAGE.format(
-        began=html.escape(result["began_at"]),
-        verdict="All was well." if result["ok"] else "<strong>Not all was well.</strong>",
-        figures=html.escape("\n".join(summary.lines(result))),
-        charts="\n".join(str(each.render(is_unicode=True)) for each in charts),
-        machine=html.escape(
-            "\n".join(f"{name}: {value}" for name, value in result["machine"].items())
-        ),
-    )
+    said = "All was well." if result["ok"] else "Not all was well."
+    figures = "\n".join(summary.lines(result))
+    return report.page(f"Load of {result['began_at']}", said, figures, charts, result["machine"])
 
 
 def _chart(title: str, labels: list[str], **options: Any) -> pygal.Line:
@@ -57,13 +32,7 @@ def _chart(title: str, labels: list[str], **options: Any) -> pygal.Line:
         x_labels=labels,
         x_labels_major_every=every,
         show_minor_x_labels=every == 1,
-        style=CleanStyle,
-        js=(),  # no script from elsewhere
-        disable_xml_declaration=True,
-        dots_size=2,
-        height=420,
-        legend_at_bottom=True,
-        **options,
+        **report.options(dots_size=2, height=420, **options),
     )
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import html
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -16,8 +15,8 @@ import orjson
 import pygal
 import structlog
 import uvloop
-from pygal.style import CleanStyle
 
+from bench import report
 from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, Variant, running
 from bench.load import stub_agents
@@ -50,21 +49,6 @@ BOUNDS: Mapping[str, Bound] = {
     "run_p50_ms": Bound(0.25, 2.0),
     "run_p99_ms": Bound(0.50, 20.0),
 }
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Soak of {began}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; }}
-pre {{ background: #f5f5f5; padding: 1rem; overflow-x: auto; }}
-svg {{ width: 100%; height: auto; }}
-</style>
-<h1>Soak of {began}</h1>
-<pre>{figures}</pre>
-{charts}
-</html>
-"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -212,8 +196,8 @@ def page(began: str, figures: str, looks: Sequence[Look]) -> str:
         _chart("Runs, ms", looks, ("run_p50_ms", "run_p99_ms")),
         _chart("Runs a second", looks, ("runs_per_s",)),
     ]
-    drawn = "\n".join(str(each.render(is_unicode=True)) for each in charts)
-    return _PAGE.format(began=html.escape(began), figures=html.escape(figures), charts=drawn)
+    said = "What was seen over time; the figures compare the halves of the settled part."
+    return report.page(f"Soak of {began}", said, figures, charts, machine())
 
 
 def _chart(title: str, looks: Sequence[Look], names: Sequence[str]) -> pygal.Line:
@@ -223,13 +207,7 @@ def _chart(title: str, looks: Sequence[Look], names: Sequence[str]) -> pygal.Lin
         x_labels_major_every=max(1, len(looks) // 12),
         show_minor_x_labels=False,
         x_title="minute",
-        style=CleanStyle,
-        js=(),  # no script from elsewhere
-        disable_xml_declaration=True,
-        dots_size=2,
-        height=360,
-        legend_at_bottom=True,
-        include_x_axis=True,
+        **report.options(dots_size=2, height=360, include_x_axis=True),
     )
     for name in names:
         values = [getattr(each, name) for each in looks]
