@@ -1,6 +1,7 @@
 """Requests that wait for a run to end (`?wait=`): woken by this process, or by a look at the rows.
 
-One statement a tick serves everything that is watched; nothing is asked when nobody watches.
+One statement serves everything that is watched; nothing is asked when nobody watches. Looks follow
+each other soon after somebody came, and the rarer the longer, or the more there is to look at.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from orchestrator.domain.errors import Unavailable
 from orchestrator.domain.run import RunId, RunStatus
 
-_TICK_S = 0.1
+_FIRST_S, _GROWTH, _RAREST_S = 0.01, 1.5, 0.1
+_EACH_S = 0.0001  # for each run that is watched
 
 
 class Watch:
@@ -25,6 +27,7 @@ class Watch:
         self._waiting: dict[RunId, set[asyncio.Event]] = {}
         self._count = 0
         self._watched = asyncio.Event()
+        self._pause = _FIRST_S
         self._closed = False
 
     async def ended(self, run_id: RunId, seconds: float) -> None:
@@ -34,6 +37,7 @@ class Watch:
         event = asyncio.Event()
         self._waiting.setdefault(run_id, set()).add(event)
         self._count += 1
+        self._pause = _FIRST_S
         self._watched.set()
         try:
             async with asyncio.timeout(seconds):
@@ -59,15 +63,20 @@ class Watch:
         self.wake(list(self._waiting))
 
     async def run(self) -> None:
-        """Look at the rows of what is watched, a tick at a time, until cancelled."""
+        """Look at the rows of what is watched, again and again, until cancelled."""
         while True:
             if not self._waiting:
                 self._watched.clear()
                 await self._watched.wait()
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(self._next_pause())
             if self._waiting:
                 try:
                     found = await self._statuses(list(self._waiting))
                 except Unavailable:
                     continue
                 self.wake(run_id for run_id, status in found.items() if status.ended)
+
+    def _next_pause(self) -> float:
+        pause = max(self._pause, _EACH_S * len(self._waiting))
+        self._pause = min(self._pause * _GROWTH, _RAREST_S)
+        return min(pause, _RAREST_S)

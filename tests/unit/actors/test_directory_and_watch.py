@@ -1,7 +1,7 @@
 """The agents' directory, and requests that wait for a run's end."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -85,9 +85,11 @@ class Rows:
         self.status = RunStatus.RUNNING
         self.asked = 0
         self.away = 0
+        self.then: dict[int, Callable[[], object]] = {}  # by the number of the look
 
     async def statuses(self, runs: Sequence[RunId]) -> Mapping[RunId, RunStatus]:
         self.asked += 1
+        self.then.get(self.asked, lambda: None)()
         if self.away:
             self.away -= 1
             raise Unavailable("away")
@@ -95,9 +97,49 @@ class Rows:
 
 
 @pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
-    monkeypatch.setattr(watch, "_TICK_S", 0.001)
+def rows() -> Rows:
     return Rows()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Collect the pauses between looks, which take no time."""
+    seen: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        seen.append(round(seconds, 4))
+        await real(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return seen
+
+
+async def test_looks_are_soon_after_somebody_came_and_rarer_the_longer(
+    rows: Rows, pauses: list[float]
+) -> None:
+    waits = watch.Watch(rows.statuses, 10)
+    looking = asyncio.create_task(waits.run())
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(waits.ended(RUN, 60))
+        rows.then[8] = lambda: group.create_task(waits.ended(RUN, 60))  # somebody new
+        rows.then[12] = waits.close
+
+    assert pauses[:8] == [0.01, 0.015, 0.0225, 0.0338, 0.0506, 0.0759, 0.1, 0.1]
+    assert 0.01 in pauses[8:]
+    looking.cancel()
+
+
+async def test_many_who_wait_are_looked_at_more_rarely(rows: Rows, pauses: list[float]) -> None:
+    waits = watch.Watch(rows.statuses, 1_000)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for number in range(500):
+            group.create_task(waits.ended(RunId(UUID(int=number)), 60))
+        looking = asyncio.create_task(waits.run())
+        rows.then[1] = waits.close
+
+    assert pauses[0] == 0.05
+    looking.cancel()
 
 
 async def test_a_waiter_is_woken_by_the_rows_also_after_an_outage(rows: Rows) -> None:
