@@ -37,6 +37,8 @@ _WRONG_USE = 2
 _INTERRUPTED = 130
 _LOOKS = 60  # about so many, and at least every ten seconds one
 _BEST_S = 10.0
+# Connections too: aiohttp uses the one that was idle longest, so that without a bound none is ever
+# closed, and as many as were ever needed at once would stay open and look like a leak.
 _USERS = 96
 # What may creep how far, from the settled part's first half to its second.
 BOUNDS: Mapping[str, Bound] = {
@@ -144,7 +146,7 @@ async def _load(
 ) -> tuple[float, list[Look], list[str]]:
     """Load as planned; return the runs a second, what was seen, and what was wrong."""
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_USERS)) as session,
         aiohttp.ClientSession() as other,
         Deployment(other, *deployed.urls).three_steps(agents.urls) as workflow,
     ):
