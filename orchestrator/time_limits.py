@@ -73,9 +73,9 @@ class TimeLimit:
         self._task.cancel()
 
 
-def within(seconds: float) -> TimeLimit:
+def within(seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> TimeLimit:
     """Return the limit that is so many seconds from now."""
-    loop = asyncio.get_running_loop()
+    loop = loop or asyncio.get_running_loop()
     return TimeLimit(loop.time() + seconds, loop)
 
 

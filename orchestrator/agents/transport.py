@@ -19,7 +19,7 @@ import httptools
 from yarl import URL
 
 from orchestrator import failpoints
-from orchestrator.time_limits import TimeLimit
+from orchestrator.time_limits import TimeLimit, within
 
 _MAX_HEAD = 64 * 1024
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305: before the next of a name's addresses is tried beside
@@ -108,8 +108,7 @@ class Transport:
 
     def within(self, seconds: float) -> TimeLimit:
         """Return the limit that is so many seconds from now."""
-        loop = self._loop
-        return TimeLimit(loop.time() + seconds, loop)
+        return within(seconds, self._loop)
 
     def close(self) -> None:
         """End the connections that are kept."""

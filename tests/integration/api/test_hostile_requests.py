@@ -233,7 +233,11 @@ async def test_executes_beyond_the_limit_are_refused_unread_and_nothing_else_is(
     route = "/api/v1/workflows/{workflow_id}/execute"
     assert counted % route in api.deps.metrics.render().decode()
 
+    assert [line for line in wire.lines if line["event"] == "request_answered"] == []
+
+    # The others go all the way, as their lines in the log say.
     assert (await wire(request(b"GET", path)))[0] == 405
+    assert [line["event"] for line in wire.lines] == ["request_answered"]
     assert (await wire(request(b"POST", b"/api/v1/workflows", b"{}")))[0] == 422
     assert (await wire(request(b"POST", path + b"/more", b"{}")))[0] == 404
     api.deps.throttle.limit = 1
