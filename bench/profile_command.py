@@ -18,6 +18,7 @@ from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, Variant, running
 from bench.load import stub_agents
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.failure import LoadFailed
 from bench.load.generator import Load
 from bench.load.plan import Plan
@@ -85,11 +86,11 @@ async def _profile(seconds: int, svg: Path | None) -> tuple[list[str], float]:
 
 async def _load(plan: Plan, deployed: Deployed, agents: StubAgents) -> float:
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        Executes(_USERS) as executes,
         aiohttp.ClientSession() as other,
         Deployment(other, *deployed.urls).three_steps(agents.urls) as workflow,
     ):
-        load = Load(plan, session, other, workflow, told_by_agents=True)
+        load = Load(plan, executes, other, workflow, told_by_agents=True)
         agents.tell(load.tell)
         await load.run()
         agents.fall_silent()

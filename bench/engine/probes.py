@@ -13,6 +13,7 @@ from bench.engine import flood, processes
 from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, cpu_s, rss
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.generator import Load
 from bench.load.plan import Plan
 from bench.load.samples import percentile
@@ -112,14 +113,14 @@ async def overload(
 ) -> Overload:
     """Ask for three times what can be done, right after seeing how much that is; a few times."""
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session,
+        Executes(concurrency) as executes,
         aiohttp.ClientSession() as other,
         Deployment(other, *deployed.urls).three_steps(agents.urls) as workflow,
     ):
         seen = []
         for _ in range(_FLOODS):
             plan = Plan(deployed.urls, seconds, warmup=1.0, concurrency=concurrency)
-            load = Load(plan, session, other, workflow, told_by_agents=True)
+            load = Load(plan, executes, other, workflow, told_by_agents=True)
             agents.tell(load.tell)
             await load.run()
             best = load.samples.runs.ended_in(plan.window) / plan.window.seconds

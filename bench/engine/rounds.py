@@ -9,6 +9,7 @@ from bench.engine import floor
 from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, cpu_s
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.generator import Load
 from bench.load.plan import Plan
 from bench.load.samples import percentile
@@ -66,13 +67,12 @@ async def one(
 
 
 async def _load(plan: Plan, deployed: Deployed, agents: StubAgents, floor_per_s: float) -> Sample:
-    connector = aiohttp.TCPConnector(limit=0)
     async with (
-        aiohttp.ClientSession(connector=connector) as session,
+        Executes(plan.concurrency) as sender,
         aiohttp.ClientSession() as other,
         Deployment(other, *deployed.urls).three_steps(agents.urls) as workflow,
     ):
-        load = Load(plan, session, other, workflow, told_by_agents=True)
+        load = Load(plan, sender, other, workflow, told_by_agents=True)
         agents.tell(load.tell)
         before = [cpu_s(*pids) for pids in _parts(deployed, agents)]
         await load.run()

@@ -18,6 +18,7 @@ import uvloop
 
 from bench.load import page, stub_agents, summary
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.failure import LoadFailed
 from bench.load.generator import Load
 from bench.load.plan import Plan
@@ -145,12 +146,15 @@ async def _load(plan: Plan) -> tuple[dict[str, Any], Load]:
     me = asyncio.current_task()
     assert me is not None  # noqa: S101 - the runner made this task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-    async with _session(max(plan.connections, plan.concurrency)) as session, _session(0) as other:
+    async with (
+        Executes(max(plan.connections, plan.concurrency)) as executes,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as other,
+    ):
         deployment = Deployment(other, *plan.urls)
         if plan.workflow is None:
-            return await _with_own_agents(plan, session, other, deployment)
+            return await _with_own_agents(plan, executes, other, deployment)
         await deployment.call("GET", f"/api/v1/workflows/{plan.workflow}")
-        load = Load(plan, session, other, plan.workflow, told_by_agents=False)
+        load = Load(plan, executes, other, plan.workflow, told_by_agents=False)
         async with _shown(plan, load):
             made = await _make(load)
         return summary.summarise(plan, load, made), load
@@ -158,7 +162,7 @@ async def _load(plan: Plan) -> tuple[dict[str, Any], Load]:
 
 async def _with_own_agents(
     plan: Plan,
-    session: aiohttp.ClientSession,
+    executes: Executes,
     other: aiohttp.ClientSession,
     deployment: Deployment,
 ) -> tuple[dict[str, Any], Load]:
@@ -166,7 +170,7 @@ async def _with_own_agents(
         stub_agents.running(plan) as agents,
         deployment.three_steps(agents.urls) as workflow,
     ):
-        load = Load(plan, session, other, workflow, told_by_agents=True)
+        load = Load(plan, executes, other, workflow, told_by_agents=True)
         agents.tell(load.tell)
         async with _shown(plan, load):
             made = await _make(load)
@@ -177,13 +181,6 @@ async def _with_own_agents(
                 made = replace(made, unasked=str(failed))
         made = replace(made, report=await agents.report(other))
         return summary.summarise(plan, load, made), load
-
-
-def _session(connections: int) -> aiohttp.ClientSession:
-    """Return a session of so many connections at most; 0: any number."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections), cookie_jar=aiohttp.DummyCookieJar()
-    )
 
 
 async def _make(load: Load) -> summary.Made:

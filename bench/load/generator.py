@@ -8,19 +8,19 @@ import asyncio
 import errno
 import time
 from itertools import cycle
-from typing import Any
 
 import aiohttp
 import orjson
 
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.failure import LoadFailed
 from bench.load.plan import Plan
 from bench.load.samples import Samples
+from orchestrator.agents.transport import Lost, NotConnected, NotHttp, TooLarge
 
 _ACCEPTED = 202
 _TOO_MANY = 429
-_EXECUTE_S = 60.0
 _UNTOLD_S = 5.0  # then the deployment is asked: the run may have failed
 _PAUSE_S = 0.1  # of a user after an error
 _BREATH = 32  # requests that are started at most before others may go on
@@ -29,14 +29,14 @@ _BREATH = 32  # requests that are started at most before others may go on
 class Load:
     """One load; `told_by_agents`: the ends of runs come through `tell`, else they are waited for.
 
-    `session` is for executes alone: requests that wait must not take its connections.
+    `waiting` is for requests that wait for a run's end: they must not take the executes' places.
     Times are those of the monotonic clock, which all processes of a machine share.
     """
 
     def __init__(
         self,
         plan: Plan,
-        session: aiohttp.ClientSession,
+        executes: Executes,
         waiting: aiohttp.ClientSession,
         workflow: str,
         *,
@@ -48,10 +48,10 @@ class Load:
         self.requests = 0  # under way
         self.began = time.monotonic()
         self._plan = plan
-        self._session = session
-        self._workflow = workflow
+        self._executes = executes
         self._told_by_agents = told_by_agents
-        self._urls = cycle(plan.urls)
+        path = f"/api/v1/workflows/{workflow}/execute"
+        self._urls = cycle([url + path for url in plan.urls])
         self._deployments = cycle([Deployment(waiting, url) for url in plan.urls])
         self._body = orjson.dumps({"input_data": plan.input_data or {"source": "bench"}})
         self._waiting: dict[str, float] = {}  # runs, and when they were meant to start
@@ -148,39 +148,31 @@ class Load:
 
     async def _execute(self, due: float) -> tuple[str | None, float]:
         """Execute once; return the run, or None and how long to keep away."""
-        url = f"{next(self._urls)}/api/v1/workflows/{self._workflow}/execute"
         self.requests += 1
         try:
-            status, headers, answer = await self._post(url)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            answer = await self._executes.post(next(self._urls), self._body)
+            accepted = answer.status == _ACCEPTED
+            run = str(orjson.loads(answer.body)["run_id"]) if accepted else ""
+        except (NotConnected, Lost, NotHttp, TooLarge, TimeoutError, ValueError) as error:
             self._fail(_kind(error))
             return None, _PAUSE_S
         finally:
             self.requests -= 1
         now = self.now()
-        if status == _ACCEPTED:
-            run = str(answer["run_id"])
+        if accepted:
             self.samples.executes.add(due, now)
             self.accepted += 1
             self._waiting[run] = due
             if (at := self._early.pop(run, None)) is not None:
                 self._completed(run, at)
             return run, 0.0
-        if status == _TOO_MANY and (after := _seconds(headers.get("Retry-After"))) is not None:
+        throttled = answer.status == _TOO_MANY
+        if throttled and (after := _seconds(answer.retry_after)) is not None:
             self.samples.throttled.add(due, now)
             self.samples.retry_after.append(after)
             return None, after
-        self._fail(f"HTTP {status}" + (" without Retry-After" if status == _TOO_MANY else ""))
+        self._fail(f"HTTP {answer.status}" + (" without Retry-After" if throttled else ""))
         return None, _PAUSE_S
-
-    async def _post(self, url: str) -> tuple[int, Any, Any]:
-        headers = {"Content-Type": "application/json"}
-        timeout = aiohttp.ClientTimeout(total=_EXECUTE_S)
-        posting = self._session.post(url, data=self._body, headers=headers, timeout=timeout)
-        async with posting as response:
-            text = await response.read()
-            accepted = response.status == _ACCEPTED
-            return response.status, response.headers, orjson.loads(text) if accepted else None
 
     def _completed(self, run: str, at: float) -> None:
         self.samples.runs.add(self._waiting.pop(run), at)
@@ -201,5 +193,6 @@ def _seconds(text: str | None) -> float | None:
 
 def _kind(error: Exception) -> str:
     name = "timeout" if isinstance(error, TimeoutError) else type(error).__name__
-    number = error.errno if isinstance(error, OSError) else None
+    reason = error.__cause__
+    number = reason.errno if isinstance(reason, OSError) else None
     return name if number is None else f"{name} ({errno.errorcode.get(number, number)})"

@@ -21,6 +21,7 @@ from bench.engine.failure import EngineFailed
 from bench.engine.processes import Deployed, Variant, running
 from bench.load import stub_agents
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.failure import LoadFailed
 from bench.load.generator import Load
 from bench.load.plan import Plan
@@ -37,9 +38,7 @@ _WRONG_USE = 2
 _INTERRUPTED = 130
 _LOOKS = 60  # about so many, and at least every ten seconds one
 _BEST_S = 10.0
-# Connections too: aiohttp uses the one that was idle longest, so that without a bound none is ever
-# closed, and as many as were ever needed at once would stay open and look like a leak.
-_USERS = 96
+_USERS = 96  # and connections, when it soaks
 # What may creep how far, from the settled part's first half to its second.
 BOUNDS: Mapping[str, Bound] = {
     "memory_mb": Bound(0.05, 3.0),
@@ -146,11 +145,11 @@ async def _load(
 ) -> tuple[float, list[Look], list[str]]:
     """Load as planned; return the runs a second, what was seen, and what was wrong."""
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=_USERS)) as session,
+        Executes(_USERS) as executes,
         aiohttp.ClientSession() as other,
         Deployment(other, *deployed.urls).three_steps(agents.urls) as workflow,
     ):
-        load = Load(plan, session, other, workflow, told_by_agents=True)
+        load = Load(plan, executes, other, workflow, told_by_agents=True)
         agents.tell(load.tell)
         watch = Watch(deployed, load, every)
         watching = asyncio.create_task(watch.watch(other))

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from bench.load.deployment import Deployment
+from bench.load.executes import Executes
 from bench.load.failure import LoadFailed
 from bench.load.generator import Load
 from bench.load.plan import Plan
@@ -55,12 +56,11 @@ async def loaded(
         if down:
             await listening.close()
         chosen = Plan((url,), **plan)
-        connector = aiohttp.TCPConnector(limit=chosen.connections)
         async with (
-            aiohttp.ClientSession(connector=connector) as session,
+            Executes(chosen.connections) as executes,
             aiohttp.ClientSession() as waiting,
         ):
-            load = Load(chosen, session, waiting, "w", told_by_agents=told_by_agents)
+            load = Load(chosen, executes, waiting, "w", told_by_agents=told_by_agents)
             await load.run()
             return load
 
@@ -149,7 +149,7 @@ async def test_errors_are_counted_by_kind() -> None:
 async def test_a_server_that_is_not_there_is_an_error_a_request() -> None:
     load = await loaded(Server(accept), down=True, rate=10.0, duration=0.3)
 
-    assert load.samples.errors == {"ClientConnectorError (ECONNREFUSED)": 3}
+    assert load.samples.errors == {"NotConnected (ECONNREFUSED)": 3}
 
 
 async def test_a_run_that_does_not_end_is_left_as_unfinished() -> None:
@@ -168,8 +168,8 @@ async def test_the_word_of_an_agent_may_come_before_the_answer_of_the_execute() 
     server = Server(told_first)
     async with TestServer(server.app(), host="127.0.0.1") as listening:
         plan = Plan((str(listening.make_url("")).rstrip("/"),), duration=0.2, rate=10.0)
-        async with aiohttp.ClientSession() as session:
-            words.append(Load(plan, session, session, "w", told_by_agents=True))
+        async with Executes(1) as executes, aiohttp.ClientSession() as session:
+            words.append(Load(plan, executes, session, "w", told_by_agents=True))
             await words[0].run()
 
     assert (words[0].completed, words[0].unfinished) == (2, 0)

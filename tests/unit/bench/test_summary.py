@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from bench.load import summary
+from bench.load.executes import Executes
 from bench.load.generator import Load
 from bench.load.plan import Plan
 from bench.load.progress import Progress
@@ -21,7 +22,7 @@ def a_load(*, completed: int = 2) -> tuple[Plan, Load]:
     """Return a load of two seconds in which two runs were accepted, one each second."""
     plan = Plan(("http://127.0.0.1:1",), duration=2.0)
     nobody = cast("aiohttp.ClientSession", None)
-    load = Load(plan, nobody, nobody, "w", told_by_agents=True)
+    load = Load(plan, cast("Executes", None), nobody, "w", told_by_agents=True)
     for number in range(2):
         load.samples.executes.add(number, number + 0.010)
         load.accepted += 1

@@ -1,0 +1,72 @@
+"""The generator's HTTP client, for executes alone: one that takes little from who is loaded.
+
+On one machine the load and what is loaded share the cores. aiohttp's client costs as much for a
+request as the server does for a whole step of a run; this is the transport that the orchestrator
+itself calls agents with (ADR 7).
+"""
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from yarl import URL
+
+from orchestrator.agents.transport import RawHeaders, Sending, Transport
+
+_HEADERS = (("Content-Type", "application/json"), ("Accept", "application/json"))
+_TIMEOUT_S = 60.0
+_KEPT_S = 4.0  # less than servers and proxies keep an idle connection
+_MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer; `retry_after` is the header as it came."""
+
+    status: int
+    retry_after: str | None
+    body: bytes
+
+
+class Executes:
+    """An async context manager; at most `connections` requests are under way at a time."""
+
+    def __init__(self, connections: int) -> None:
+        self._transport = Transport(keep=connections, keep_s=_KEPT_S)
+        self._places = asyncio.Semaphore(connections)
+        self._urls: dict[str, URL] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._transport.close()
+
+    async def post(self, address: str, body: bytes) -> Answered:
+        """Send JSON and return the answer.
+
+        Raises `TimeoutError` when there is none within a minute, waiting for a connection included,
+        and what `Transport.call` raises.
+        """
+        url = self._urls.get(address)
+        if url is None:
+            url = self._urls[address] = URL(address)
+        with self._transport.within(_TIMEOUT_S):
+            async with self._places:
+                status, headers, answer = await self._transport.call(
+                    "POST", url, _HEADERS, body, _MAX_BYTES, Sending()
+                )
+        return Answered(status, _retry_after(headers), answer)
+
+
+def _retry_after(headers: RawHeaders) -> str | None:
+    for name, value in headers:
+        if name.lower() == b"retry-after":
+            return value.decode("latin-1")
+    return None
