@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from asyncpg import Pool
 
-from orchestrator import failpoints, json_text
+from orchestrator import failpoints
 from orchestrator.actors.directory import AgentDirectory
 from orchestrator.actors.node import Node
 from orchestrator.actors.ports import Ports
@@ -99,13 +99,13 @@ class Binding:
     ) -> Deps:
         """Return what the API is given."""
 
-        async def execute(new: NewRun) -> Created:
+        async def execute(new: NewRun, value: Any) -> Created:
             created = await self.creator.create(new)
             self.metrics.runs_accepted.inc()
             hint = Hint(HintKind.RUN_REQUESTED, created.id, created.partition, _FIRST_SEQ)
             if created.partition not in node:
                 feed.publish(hint)
-            elif (run := self._as_created(new, created)) is not None:
+            elif (run := self._as_created(new, value, created)) is not None:
                 node.wake(run)
             else:
                 node.nudge(hint)
@@ -145,12 +145,11 @@ class Binding:
             readiness_requires_kafka=settings.readiness_requires_kafka,
         )
 
-    def _as_created(self, new: NewRun, created: Created) -> Run | None:
+    def _as_created(self, new: NewRun, value: Any, created: Created) -> Run | None:
         """Return the new run without asking the database; None if its definition is not at hand."""
         definition = self.definitions.known(new.workflow_id, new.workflow_version)
         if definition is None:
             return None
-        value = json_text.loads(new.input)
         status = RunStatus.PENDING
         return Run(created.id, created.partition, definition, value, status, _FIRST_SEQ)
 

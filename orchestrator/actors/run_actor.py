@@ -179,7 +179,7 @@ class RunActor:
         if not decision.events:
             return
         after = machine.replay(self.run, decision.events)
-        texts = tuple(self._text(event) for event in decision.events)
+        texts = tuple([self._text(event) for event in decision.events])
         artifacts = self._artifacts(decision.events)
         self.phase = Phase.WRITING
         await self._ports.write(Entry(self.run, decision, after, texts, artifacts), self.term)

@@ -1,10 +1,8 @@
 """Asks an agent: finds where and how, sends, reads, and looks anew when it moved."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import field
+from collections.abc import Callable
 
 from aiohttp import hdrs
-from multidict import CIMultiDict
 from yarl import URL
 
 from orchestrator.agents import answers, card
@@ -13,7 +11,7 @@ from orchestrator.agents.auth import Credentials
 from orchestrator.agents.card import Endpoint
 from orchestrator.agents.cards import Cards
 from orchestrator.agents.dialect import Wire
-from orchestrator.agents.exchange import Exchange, Request
+from orchestrator.agents.exchange import Exchange, Headers, Request, overridden
 from orchestrator.agents.failures import (
     METHOD_NOT_FOUND,
     TASK_NOT_FOUND,
@@ -33,6 +31,7 @@ _HEADERS = (
     (hdrs.CONTENT_TYPE, "application/json"),
     (hdrs.USER_AGENT, "agent-orchestrator"),
 )
+_VERSION = "A2A-Version"
 _STREAMED = ((hdrs.ACCEPT, "text/event-stream, application/json"), *_HEADERS[1:])
 
 
@@ -42,7 +41,7 @@ class Question:
 
     id: str
     wire: Callable[[Endpoint], Wire]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Headers = ()
 
     def id_at(self, endpoint: Endpoint) -> str | None:
         """Return the id that the answer's envelope has; None where there is no envelope."""
@@ -155,12 +154,10 @@ class Asking:
         *,
         streamed: bool = False,
     ) -> Request:
-        headers = CIMultiDict(_STREAMED if streamed else _HEADERS)
-        headers["A2A-Version"] = endpoint.dialect.VERSION
-        headers.update(question.headers)
+        version = (_VERSION, endpoint.dialect.VERSION)
+        headers: Headers = (*(_STREAMED if streamed else _HEADERS), version, *question.headers)
         if _is_own(agent, credentials, endpoint):
-            headers.update(agent.options.headers)
-            headers.update(credentials.headers)
+            headers = overridden(headers, agent.options.headers, credentials.headers)
         wire = question.wire(endpoint)
         return Request(
             wire.method,

@@ -158,7 +158,7 @@ class Cards:
         if etag:
             headers[hdrs.IF_NONE_MATCH] = etag
         return await self._exchange(
-            Request("GET", url, headers, agent.timeout.total_seconds(), MAX_BYTES)
+            Request("GET", url, tuple(headers.items()), agent.timeout.total_seconds(), MAX_BYTES)
         )
 
 

@@ -1,5 +1,6 @@
 """The headers that tie a call to its run: Idempotency-Key, and the W3C trace context."""
 
+import functools
 import hashlib
 import re
 from urllib.parse import quote
@@ -9,9 +10,9 @@ from orchestrator.domain.agent import Call
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 
 
-def headers(call: Call) -> dict[str, str]:
+def headers(call: Call) -> tuple[tuple[str, str], ...]:
     """Return the same for the same attempt, also when it is made again."""
-    return {"Idempotency-Key": _header(call.message_id), "traceparent": _traceparent(call)}
+    return (("Idempotency-Key", _header(call.message_id)), ("traceparent", _traceparent(call)))
 
 
 def _header(text: str) -> str:
@@ -25,6 +26,7 @@ def _traceparent(call: Call) -> str:
     return f"00-{_trace_id(call.run)}-{digest.hexdigest()}-01"
 
 
+@functools.lru_cache(maxsize=512)  # a run's calls follow each other
 def _trace_id(run: str) -> str:
     trace_id = run[4:].replace("-", "")  # of run-<uuid>
     if _TRACE_ID.fullmatch(trace_id) and trace_id.strip("0"):  # all zeros would be invalid

@@ -12,8 +12,9 @@ import os
 import socket
 import ssl
 import zlib
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -40,13 +41,16 @@ _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
+Headers: TypeAlias = Sequence[tuple[str, str]]
+
+
 @record
 class Request:
     """`seconds` bounds the whole exchange, `max_bytes` the answer's body."""
 
     method: str
     url: URL
-    headers: CIMultiDict[str]
+    headers: Headers
     seconds: float
     max_bytes: int
     body: bytes | None = None
@@ -102,7 +106,7 @@ class Exchange:
                 status, pairs, raw = await self._transport.call(
                     request.method,
                     request.url,
-                    request.headers.items(),
+                    request.headers,
                     request.body or b"",
                     request.max_bytes,
                     sending,
@@ -121,6 +125,14 @@ class Exchange:
                 raw = _decompress(raw, value.decode("latin-1").strip().lower(), request.max_bytes)
                 break
         return Answer(status, pairs, raw)
+
+
+def overridden(headers: Headers, *by: Mapping[str, str]) -> Headers:
+    """Return the headers with those of `by` instead of others of the same name."""
+    merged = CIMultiDict(headers)
+    for each in by:
+        merged.update(each)
+    return tuple(merged.items())
 
 
 def _outcome(request: Request, sending: Sending) -> Outcome:

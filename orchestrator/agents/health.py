@@ -64,7 +64,7 @@ async def _ask(
     try:
         url = card.below(card.base(agent.url), "/health")
         answer = await exchange(
-            Request("GET", url, headers, agent.timeout.total_seconds(), _MAX_BYTES)
+            Request("GET", url, tuple(headers.items()), agent.timeout.total_seconds(), _MAX_BYTES)
         )
     except failures.TimedOut as fault:
         return None, None, fault.said  # the guide's sentence, word for word

@@ -23,8 +23,9 @@ from orchestrator.time_limits import TimeLimit, within
 
 _MAX_HEAD = 64 * 1024
 _HAPPY_EYEBALLS_S = 0.25  # RFC 8305: before the next of a name's addresses is tried beside
-_HEADER = re.compile(r"[\t\x20-\x7e\x80-\xff]*", re.DOTALL)
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*", re.DOTALL)
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FRAMING = (b"content-length", b"transfer-encoding")
 _INFORMATIONAL = range(100, 200)
 _SWITCHING = 101
 
@@ -210,7 +211,6 @@ class _Connection(asyncio.Protocol):
         self._head_left = _MAX_HEAD
         self._body_left = max_bytes
         self._status = 0
-        self._framed = False  # the answer says where its body ends
 
     def exchange(self, head: bytes, body: bytes, max_bytes: int) -> "asyncio.Future[Whole]":
         """Send the request; the future is the answer's."""
@@ -252,7 +252,7 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Take the end of the connection for the end of a body that says no other."""
-        if self._answer is not None and self._status and not self._framed:
+        if self._answer is not None and self._status and not self._is_framed():
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - any end is one
@@ -263,6 +263,10 @@ class _Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(error)
+
+    def _is_framed(self) -> bool:
+        """Whether the answer says where its body ends."""
+        return any(name.lower() in _FRAMING for name, _ in self._headers)
 
     def _finish(self) -> None:
         answer, self._answer = self._answer, None
@@ -282,8 +286,6 @@ class _Connection(asyncio.Protocol):
         if status in _INFORMATIONAL and status != _SWITCHING:
             return
         self._status = status
-        names = {name.lower() for name, _ in self._headers}
-        self._framed = bool(names & {b"content-length", b"transfer-encoding"})
 
     def on_body(self, chunk: bytes) -> None:
         self._body_left -= len(chunk)
@@ -301,14 +303,17 @@ class _Connection(asyncio.Protocol):
 
 def _head(method: str, url: URL, headers: Iterable[tuple[str, str]], length: int) -> bytes:
     lines = [f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}"]
-    lines += [_line(name, value) for name, value in headers]
+    for name, value in headers:
+        if not _is_name(name) or not (
+            (value.isascii() and value.isprintable()) or _VALUE.fullmatch(value)
+        ):
+            raise ValueError(f"the header {name!r} cannot be sent")
+        lines.append(f"{name}: {value}")
     if length or method not in {"GET", "HEAD"}:
         lines.append(f"Content-Length: {length}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-@functools.lru_cache(maxsize=512)  # most headers of an agent are the same each time
-def _line(name: str, value: str) -> str:
-    if not _NAME.fullmatch(name) or not _HEADER.fullmatch(value):
-        raise ValueError(f"the header {name!r} cannot be sent")
-    return f"{name}: {value}"
+@functools.lru_cache(maxsize=512)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None

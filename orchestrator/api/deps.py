@@ -54,7 +54,8 @@ class Deps:
     definitions: Definitions
     metrics: Metrics
     throttle: Throttle
-    execute: Callable[[NewRun], Awaitable[Created]]  # durable when it returns; wakes the actor
+    # durable when it returns; wakes the actor, with the input's value, which need not be parsed
+    execute: Callable[[NewRun, Any], Awaitable[Created]]
     nudge: Callable[[Hint], None]  # tells the partition's owner, whoever that is; never waits
     agents_changed: Callable[[], None]  # what this process remembers of agents is no longer so
     agent_health: Callable[[Agent], Awaitable[AgentHealth]]

@@ -51,8 +51,9 @@ async def _execute(request: web.Request) -> web.Response:
         bind_contextvars(run_id=external_id(row.id))  # which run the request's log line tells of
         return render.answer(shown(row), 202, parsed.warnings)
     live = await request.app[ADMISSION].admit(workflow_id)
-    text = json_text.dumps(parsed.raw["input_data"])
-    created = await deps.execute(_new_run(live, text))
+    value = parsed.raw["input_data"]
+    text = json_text.dumps(value)
+    created = await deps.execute(_new_run(live, text), value)
     bind_contextvars(run_id=external_id(created.id))
     return render.answer(_accepted(live, text, created), 202, parsed.warnings)
 

@@ -55,10 +55,20 @@ class Columns:
         """Return the arguments of `write`; there is at least one decision."""
         partitions = [partition for partition, _ in self._held]
         epochs = [epoch for _, epoch in self._held]
-        decisions = list(zip(*self._decisions, strict=True))
-        steps = list(zip(*self._steps, strict=True)) or _NO_STEPS
+        decisions = [_column(each) for each in zip(*self._decisions, strict=True)]
+        steps = [_column(each) for each in zip(*self._steps, strict=True)] or _NO_STEPS
         run_ids = decisions[0]
         return [partitions, epochs, min(run_ids), max(run_ids), *decisions, *steps]
+
+
+def _column(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Send nothing for a column of NULLs: `unnest` fills up what is shorter than the others.
+
+    Most columns of most batches are such, and asyncpg looks at each value four times.
+    """
+    if values[0] is None and values.count(None) == len(values):
+        return ()
+    return values
 
 
 _STEP_COLUMNS = 20
@@ -66,7 +76,9 @@ _NO_STEPS: list[tuple[Any, ...]] = [()] * _STEP_COLUMNS
 
 # What events say of a step besides the state it ends in: input, output, error, timeout, whether
 # its call is to be cancelled, and a question.
-_Said: TypeAlias = tuple[str | None, str | None, str | None, timedelta | None, bool, str | None]
+_Said: TypeAlias = tuple[
+    str | None, str | None, str | None, timedelta | None, bool | None, str | None
+]
 
 
 def _said_of_steps(entry: Entry) -> dict[StepPath, _Said]:
@@ -76,18 +88,18 @@ def _said_of_steps(entry: Entry) -> dict[StepPath, _Said]:
     for event, text in zip(entry.decision.events, entry.texts, strict=True):
         match event:
             case StepStarted():
-                said = (text, None, None, event.timeout, False, None)
+                said = (text, None, None, event.timeout, None, None)
             case StepCompleted():
-                said = (None, text, None, None, False, None)
+                said = (None, text, None, None, None, None)
             case TaskRecorded() | StillWaiting():
-                said = (None, None, None, None, False, None)
+                said = (None, None, None, None, None, None)
             case StepParked():
-                said = (None, None, None, None, False, text)
+                said = (None, None, None, None, None, text)
             case AttemptFailed():
                 # Shown until the next one begins.
-                said = (None, None, event.cause, None, False, None)
+                said = (None, None, event.cause, None, None, None)
             case StepFailed():
-                said = (None, None, event.cause, None, event.cancel_task, None)
+                said = (None, None, event.cause, None, event.cancel_task or None, None)
             case RunStarted() | RunTakenOver() | RunCompleted() | RunFailed():
                 continue
         if (before := rows.get(event.path)) is not None:
@@ -113,15 +125,18 @@ def _step_row(run: Run, step: StepExecution, said: _Said) -> tuple[Any, ...]:
         step.message_no, given, made, error,
         None if task is None else task.task_id, None if task is None else task.context_id,
         step.due_in, timeout, cancel, step.waiting_for, question,
-        None if task is None else task.asked, step.answer is not None,
+        None if task is None else task.asked, None if step.answer is None else True,
     )
     # fmt: on
 
 
 def size(entry: Entry) -> int:
     """Return roughly how many bytes the entry adds to a batch."""
-    texts = (*entry.texts, *entry.artifacts.values())
-    return _ENTRY_BYTES + sum(len(text) for text in texts if text is not None)
+    total = _ENTRY_BYTES
+    for text in (*entry.texts, *entry.artifacts.values()):
+        if text is not None:
+            total += len(text)
+    return total
 
 
 def wake_in(run: Run) -> timedelta | None:

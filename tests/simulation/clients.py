@@ -87,9 +87,10 @@ class Clients:
         deps = process.deps
         if deps is None:
             return
-        given = json_text.dumps({"n": chance.randrange(10)})
+        value = {"n": chance.randrange(10)}
+        new = NewRun(workflow_id, 1, "wf", "workflow", json_text.dumps(value))
         try:
-            created = await deps.execute(NewRun(workflow_id, 1, "wf", "workflow", given))
+            created = await deps.execute(new, value)
         except OrchestratorError as error:
             self._note("execute refused", error)
             return

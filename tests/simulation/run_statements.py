@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,7 @@ class RunStatements(Tables):
             if partition in self.terms and self.terms[partition].epoch == epoch
         }
         applied: dict[UUID, tuple[RunRow, list[dict[str, Any]]]] = {}
-        for decision in zip(*args[4:14], strict=True):
+        for decision in zip_longest(*args[4:14]):
             run_id, partition, epoch, base_seq = decision[:4]
             run = self.runs.get(run_id)
             if (
@@ -45,7 +46,7 @@ class RunStatements(Tables):
                 continue
             self._apply(run, decision, now)
             applied[run_id] = run, json.loads(decision[9])
-        for step in zip(*args[14:34], strict=True):
+        for step in zip_longest(*args[14:34]):
             if step[0] in applied:
                 self._write_step(applied[step[0]][0], step, now)
         for run, events in applied.values():

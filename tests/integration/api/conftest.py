@@ -179,7 +179,7 @@ async def make_api(
         looking = asyncio.ensure_future(watch.run())
         stack.callback(looking.cancel)
 
-        async def execute(new: NewRun) -> Created:
+        async def execute(new: NewRun, _: Any) -> Created:
             return await creator.create(new)
 
         async def no_lags() -> dict[Partition, int]:

@@ -282,7 +282,7 @@ async def test_more_at_once_than_are_answered_soon_are_429_at_once(
     under_way = asyncio.Event()
     go_on = asyncio.Event()
 
-    async def execute(_: NewRun) -> Created:
+    async def execute(_: NewRun, __: Any) -> Created:
         if throttle.under_way == throttle.limit:
             under_way.set()
         await go_on.wait()

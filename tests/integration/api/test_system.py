@@ -270,7 +270,7 @@ async def test_a_crash_is_500_and_says_nothing(make_api: Callable[..., Any]) -> 
 async def test_what_execute_may_meet(
     make_api: Callable[..., Any], error: Exception, status: int, detail: str
 ) -> None:
-    async def execute(_: Any) -> Any:
+    async def execute(_: Any, __: Any) -> Any:
         raise error
 
     api: Api = await make_api(execute=execute)
