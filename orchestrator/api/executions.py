@@ -8,7 +8,7 @@ from structlog.contextvars import bind_contextvars
 
 from orchestrator import json_text
 from orchestrator.api import answers, parse, render
-from orchestrator.api.admission import Admission
+from orchestrator.api.admission import Admission, Executable
 from orchestrator.api.deps import DEPS, Deps
 from orchestrator.api.operations import (
     INVALID,
@@ -23,6 +23,7 @@ from orchestrator.api.operations import (
 )
 from orchestrator.api.runs import shown
 from orchestrator.api.schemas import ExecuteRequest
+from orchestrator.domain.errors import Stale, Unavailable
 from orchestrator.domain.hint import Hint, HintKind
 from orchestrator.domain.run import RunStatus, external_id
 from orchestrator.domain.workflow import WorkflowId
@@ -33,6 +34,7 @@ from orchestrator.store.workflows import WorkflowState
 
 ADMISSION: web.AppKey[Admission] = web.AppKey("ADMISSION", Admission)
 
+_LOOKS = 5  # at a workflow that changes while it is executed
 _TRIGGERED_BY = "system"  # there is no authentication yet that would know better
 
 
@@ -50,12 +52,19 @@ async def _execute(request: web.Request) -> web.Response:
         row = await _execute_once(request, workflow_id, key, parsed.raw)
         bind_contextvars(run_id=external_id(row.id))  # which run the request's log line tells of
         return render.answer(shown(row), 202, parsed.warnings)
-    live = await request.app[ADMISSION].admit(workflow_id)
     value = parsed.raw["input_data"]
     text = json_text.dumps(value)
-    created = await deps.execute(_new_run(live, text), value)
-    bind_contextvars(run_id=external_id(created.id))
-    return render.answer(_accepted(live, text, created), 202, parsed.warnings)
+    admission = request.app[ADMISSION]
+    live = admission.seen(workflow_id) or await admission.look(workflow_id)
+    for _ in range(_LOOKS):
+        try:
+            created = await deps.execute(_new_run(live, text), value)
+        except Stale:
+            live = await admission.look(workflow_id)
+            continue
+        bind_contextvars(run_id=external_id(created.id))
+        return render.answer(_accepted(live.state, text, created), 202, parsed.warnings)
+    raise Unavailable("The workflow is being changed again and again: try again")
 
 
 async def _execute_once(
@@ -68,7 +77,7 @@ async def _execute_once(
         known = await idempotency.find_once(conn, workflow_id, key, digest)
     if known is not None:
         return known
-    live = await request.app[ADMISSION].admit(workflow_id)
+    live = await request.app[ADMISSION].look(workflow_id)
     new = _new_run(live, json_text.dumps(body["input_data"]))
     async with pool.acquire(deps.pool) as conn:
         row, created_now = await idempotency.create_once(conn, new, key, digest, deps.partitions)
@@ -78,8 +87,11 @@ async def _execute_once(
     return row
 
 
-def _new_run(live: WorkflowState, text: str) -> NewRun:
-    return NewRun(live.lifelong_id, live.version, live.key, live.name, text, _TRIGGERED_BY)
+def _new_run(live: Executable, text: str) -> NewRun:
+    of = live.state
+    return NewRun(
+        of.lifelong_id, of.version, of.key, of.name, text, _TRIGGERED_BY, agents=live.agents_json
+    )
 
 
 def _accepted(live: WorkflowState, text: str, created: Created) -> dict[str, Any]:
@@ -90,7 +102,7 @@ def _accepted(live: WorkflowState, text: str, created: Created) -> dict[str, Any
         "id": run_id,
         "run_id": run_id,
         "workflow_id": live.key,
-        "workflow_name": live.name,
+        "workflow_name": created.workflow_name,
         "workflow_definition_id": str(live.lifelong_id),
         "workflow_version": live.version,
         "status": RunStatus.PENDING.value,

@@ -77,7 +77,7 @@ class Misconfigured(OrchestratorError):
 
 
 class Stale(OrchestratorError):
-    """The run's rows moved under its owner (a cancel or retry): reload it."""
+    """The rows moved under who acts on what they were (a run's owner, an execute): look anew."""
 
     code = "stale"
 

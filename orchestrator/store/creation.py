@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from orchestrator import failpoints
-from orchestrator.domain.errors import Fault, Malformed, Overloaded, Unavailable
+from orchestrator.domain.errors import Fault, Malformed, Overloaded, Stale, Unavailable
 from orchestrator.domain.record import record
 from orchestrator.domain.run import RunId
 from orchestrator.domain.term import Partition
@@ -38,7 +38,10 @@ _REQUEST_BYTES = 500  # what a request takes besides its input, roughly
 
 @record
 class NewRun:
-    """What a run is created from; `input` is JSON text. `workflow_id` is the lifelong id."""
+    """What a run is created from; `input` is JSON text. `workflow_id` is the lifelong id.
+
+    `agents` are the names of those that the version calls, as a JSON array.
+    """
 
     workflow_id: UUID
     workflow_version: int
@@ -46,6 +49,7 @@ class NewRun:
     workflow_name: str
     input: str
     triggered_by: str = "system"
+    agents: str = "[]"
 
 
 @record
@@ -55,6 +59,7 @@ class Created:
     id: RunId
     partition: Partition
     created_at: datetime
+    workflow_name: str
 
 
 class _Request:
@@ -112,7 +117,8 @@ class Creator:
 
         Raises `Unavailable` while the database is away (when the connection broke under it nobody
         knows whether the run exists: an Idempotency-Key is for that), `Overloaded` when too many
-        wait, `Malformed` for an input that PostgreSQL refuses.
+        wait, `Malformed` for an input that PostgreSQL refuses, and `Stale` when the version is no
+        longer the workflow's newest, or it or one of its agents is not active: nothing was made.
         """
         done: asyncio.Future[Created] = self._lanes.loop.create_future()
         request = _Request(new, done)
@@ -164,8 +170,12 @@ class Creator:
         else:
             made = {row["token"]: row for row in rows}
             for request in batch:
-                if not request.done.done():
-                    request.done.set_result(_created(made[request.key]))
+                if request.done.done():
+                    continue
+                if (row := made.get(request.key)) is not None:
+                    request.done.set_result(_created(row))
+                else:
+                    request.done.set_exception(Stale("The workflow is no longer as it was"))
 
 
 def refused_input(error: Exception) -> Malformed:
@@ -177,8 +187,15 @@ async def _insert(
     session: Session, batch: Sequence[_Request], partitions: int
 ) -> list[asyncpg.Record]:
     """Insert the rows; make today's parts if they are missing, repeat what others rolled back."""
-    columns = zip(*(_columns(request) for request in batch), strict=True)
-    arguments = [*map(list, columns), partitions]
+    news = [request.new for request in batch]
+    versions = {(new.workflow_id, new.workflow_version): new.agents for new in news}
+    arguments = [
+        *zip(*map(_columns, batch), strict=True),
+        [workflow_id for workflow_id, _ in versions],
+        [version for _, version in versions],
+        [*versions.values()],
+        partitions,
+    ]
     for attempt in range(_REPEATS):
         try:
             try:
@@ -196,16 +213,12 @@ async def _insert(
 
 def _columns(request: _Request) -> tuple[object, ...]:
     new = request.new
-    # fmt: off
-    return (
-        new.workflow_id, new.workflow_version, new.workflow_key, new.workflow_name, new.input,
-        new.triggered_by, request.key,
-    )
-    # fmt: on
+    return new.workflow_id, new.workflow_version, new.input, new.triggered_by, request.key
 
 
 def _created(row: asyncpg.Record) -> Created:
-    return Created(RunId(row["id"]), Partition(row["partition"]), row["created_at"])
+    run_id, partition = RunId(row["id"]), Partition(row["partition"])
+    return Created(run_id, partition, row["created_at"], row["workflow_name"])
 
 
 def _refuse(batch: Sequence[_Request], error: Exception) -> None:

@@ -12,6 +12,8 @@ import asyncpg
 from tests.simulation.rows import ENDED, CancellationRow, EventRow, RunRow, StepRow, moment
 from tests.simulation.tables import Rows, Session, Tables
 
+_UNDEFINED = {"key": "wf", "name": "workflow"}
+
 
 class RunStatements(Tables):
     """A mixin of `Database`; each statement is a method."""
@@ -140,19 +142,25 @@ class RunStatements(Tables):
     # -- creating and loading ---------------------------------------------------------------------
 
     def _create(self, args: Sequence[Any], _: Session) -> Rows:
-        refuse_nul(args[:7])
-        *columns, partitions = args
+        refuse_nul(args[:5])
+        *columns, _, _, _, partitions = args  # every workflow is executable here
         made = []
-        for workflow_id, version, key, name, given, triggered_by, token in zip(
-            *columns, strict=True
-        ):
+        for workflow_id, version, given, triggered_by, token in zip(*columns, strict=True):
+            definition = self.definitions.get((workflow_id, version), _UNDEFINED)
+            key, name = definition["key"], definition["name"]
             run_id, now = self._new_id(), self.now()
             partition = (run_id.int & 0xFFFFFFFF) % partitions
             run = RunRow(run_id, partition, workflow_id, version, key, name, given, now, token)
             run.triggered_by = triggered_by
             self.add_run(run)
             made.append(
-                {"token": token, "id": run_id, "partition": partition, "created_at": moment(now)}
+                {
+                    "token": token,
+                    "id": run_id,
+                    "partition": partition,
+                    "created_at": moment(now),
+                    "workflow_name": name,
+                }
             )
         return made
 

@@ -12,7 +12,7 @@ import structlog
 from bench.stack.proxy import Proxy
 from orchestrator.api import system
 from orchestrator.api.deps import Check
-from orchestrator.domain.errors import Overloaded, Stale, Unavailable
+from orchestrator.domain.errors import Fenced, Overloaded, Stale, Unavailable
 from orchestrator.domain.term import Partition
 from orchestrator.store import pool as pools
 from orchestrator.store import terms
@@ -72,6 +72,7 @@ async def test_readiness_does_not_wait_for_a_database_that_hangs(
 
 async def test_without_its_database_everything_is_503(api: Api) -> None:
     run = await api.run((await api.workflow())["id"])
+    never_executed = await api.workflow()
     await api.pool.close()
 
     for method, path, body in (
@@ -81,7 +82,7 @@ async def test_without_its_database_everything_is_503(api: Api) -> None:
         ("POST", f"/api/v1/runs/{run['id']}/cancel", None),
         (
             "POST",
-            f"/api/v1/workflows/{run['workflow_definition_id']}/execute",
+            f"/api/v1/workflows/{never_executed['id']}/execute",
             {"input_data": {}},
         ),
     ):
@@ -264,7 +265,8 @@ async def test_a_crash_is_500_and_says_nothing(make_api: Callable[..., Any]) -> 
     [
         (Overloaded("Too many executions are waiting"), 429, "Too many executions are waiting"),
         (Unavailable("Database unavailable"), 503, "Database unavailable"),
-        (Stale("never leaves"), 500, "An unexpected error occurred"),
+        (Stale("always"), 503, "The workflow is being changed again and again: try again"),
+        (Fenced("never leaves"), 500, "An unexpected error occurred"),
     ],
 )
 async def test_what_execute_may_meet(

@@ -3,16 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from asyncpg import Connection
 
 from bench.stack.proxy import Proxy
-from orchestrator.domain.errors import Malformed, Overloaded, Unavailable
+from orchestrator.domain.errors import Malformed, Overloaded, Stale, Unavailable
 from orchestrator.domain.run import RunStatus
 from orchestrator.store import runs
 from orchestrator.store.creation import Created, Creator, NewRun
-from tests.integration.store.stage import PARTITIONS, Stage, until
+from tests.integration.store.stage import PARTITIONS, WORKFLOW, Stage, until
 
 pytestmark = [
     pytest.mark.integration,
@@ -193,3 +195,67 @@ async def holds(stage: Stage, runs: int) -> bool:
 
 async def count(stage: Stage) -> int:
     return int(await stage.conn.fetchval("SELECT count(*) FROM run"))
+
+
+AGENT = """INSERT INTO agent (id, name, url, auth_type, timeout_ms, max_retries, initial_delay_ms,
+    max_delay_ms, backoff_multiplier, status, created_at, updated_at)
+  VALUES (gen_random_uuid(), $1, 'http://a', 'none', 1, 0, 1, 1, 1, 'active', now(), now())"""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE workflow SET status = 'inactive'",
+        "UPDATE workflow SET status = 'deleted'",
+        "UPDATE workflow SET version = 2",
+        "UPDATE workflow SET id = gen_random_uuid()",  # archived: a newer version has the id
+        "UPDATE agent SET status = 'inactive' WHERE name = 'second'",
+        "DELETE FROM agent WHERE name = 'first'",
+    ],
+)
+async def test_a_run_is_made_only_of_a_version_that_stands_and_whose_agents_do(
+    stage: Stage, change: str
+) -> None:
+    for name in ("first", "second"):
+        await stage.conn.execute(AGENT, name)
+    new = replace(new_run(stage), agents='["first","second"]')
+
+    async with Creator(stage.connect, PARTITIONS) as creator:
+        (before,) = await outcomes(creator, new)
+        await stage.conn.execute(change)
+        (after,) = await outcomes(creator, new)
+
+    assert (type(before), type(after)) == (Created, Stale)
+    assert await stage.conn.fetchval("SELECT count(*) FROM run") == 1
+
+
+async def test_in_one_statement_each_request_is_judged_by_its_own_version(stage: Stage) -> None:
+    other = uuid4()
+    await stage.conn.execute(WORKFLOW, other, "other", "{}")
+    good = new_run(stage)
+    wanted = [
+        good,
+        replace(good, workflow_id=other),
+        replace(good, workflow_version=2),
+        replace(good, workflow_id=other, workflow_version=7, agents='["nobody"]'),
+        replace(good, workflow_id=uuid4()),
+        good,
+    ]
+
+    async with Creator(stage.connect, PARTITIONS) as creator:
+        first = creator.create(good)  # the others wait for it, and are one batch
+        made = await outcomes(creator, *wanted)
+        await first
+
+    assert [type(one) for one in made] == [Created, Created, Stale, Stale, Stale, Created]
+    assert await stage.conn.fetchval("SELECT count(*) FROM run") == 4
+
+
+async def test_a_run_has_the_name_that_its_workflow_has_when_it_is_made(stage: Stage) -> None:
+    await stage.conn.execute("UPDATE workflow SET name = 'renamed'")
+
+    async with Creator(stage.connect, PARTITIONS) as creator:
+        made = await creator.create(new_run(stage))
+
+    assert made.workflow_name == "renamed"
+    assert (await runs.get(stage.conn, made.id)).workflow_name == "renamed"

@@ -20,7 +20,7 @@ from orchestrator.store.creation import NewRun
 from orchestrator.store.page import Page
 from orchestrator.store.run_lists import RunFilter
 from orchestrator.store.session import finds_no_part
-from tests.integration.store.stage import STARTED, WENT_ON, A, B, Stage, entry_of
+from tests.integration.store.stage import STARTED, WENT_ON, WORKFLOW, A, B, Stage, entry_of
 
 pytestmark = pytest.mark.integration
 
@@ -72,6 +72,7 @@ class World:
     async def open(self) -> "World":
         conn = self.stage.conn
         await parts.ensure(conn, days_ahead=4)
+        await conn.execute(WORKFLOW, self.workflows[1], str(self.workflows[1]), "{}")
         self.now = (await conn.fetchval("SELECT now()")).astimezone(UTC)
         return self
 
@@ -80,8 +81,9 @@ class World:
         number = self.chance.randint(1, 5)
         flows = self.chance.choices(self.workflows, k=number)
         tokens = [self.chance.getrandbits(60) for _ in flows]
-        texts = [["wf"] * number, ["wf"] * number, ["{}"] * number, ["system"] * number]
-        rows = await conn.fetch(CREATE, flows, [1] * number, *texts, tokens, 8)
+        texts = [["{}"] * number, ["system"] * number]
+        known = [self.workflows, [1, 1], ["[]", "[]"]]
+        rows = await conn.fetch(CREATE, flows, [1] * number, *texts, tokens, *known, 8)
         self.runs += [row["id"] for row in rows]
 
     async def create_once(self, conn: Connection) -> None:
