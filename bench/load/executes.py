@@ -1,4 +1,4 @@
-"""The generator's HTTP client, for executes alone: one that takes little from who is loaded.
+"""The HTTP client of what is measured: one that takes little from who is loaded.
 
 On one machine the load and what is loaded share the cores. aiohttp's client costs as much for a
 request as the server does for a whole step of a run; this is the transport that the orchestrator
@@ -6,6 +6,7 @@ itself calls agents with (ADR 7).
 """
 
 import asyncio
+import functools
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -35,7 +36,6 @@ class Executes:
     def __init__(self, connections: int) -> None:
         self._transport = Transport(keep=connections, keep_s=_KEPT_S)
         self._places = asyncio.Semaphore(connections)
-        self._urls: dict[str, URL] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,20 +49,29 @@ class Executes:
         self._transport.close()
 
     async def post(self, address: str, body: bytes) -> Answered:
-        """Send JSON and return the answer.
+        """Send JSON and return the answer; like `get`."""
+        return await self._call("POST", address, body)
+
+    async def get(self, address: str) -> Answered:
+        """Return the answer.
 
         Raises `TimeoutError` when there is none within a minute, waiting for a connection included,
         and what `Transport.call` raises.
         """
-        url = self._urls.get(address)
-        if url is None:
-            url = self._urls[address] = URL(address)
+        return await self._call("GET", address, b"")
+
+    async def _call(self, method: str, address: str, body: bytes) -> Answered:
         with self._transport.within(_TIMEOUT_S):
             async with self._places:
                 status, headers, answer = await self._transport.call(
-                    "POST", url, _HEADERS, body, _MAX_BYTES, Sending()
+                    method, _url(address), _HEADERS, body, _MAX_BYTES, Sending()
                 )
         return Answered(status, _retry_after(headers), answer)
+
+
+@functools.lru_cache(maxsize=64)
+def _url(address: str) -> URL:
+    return URL(address)
 
 
 def _retry_after(headers: RawHeaders) -> str | None:
