@@ -143,7 +143,7 @@ def test_a_deployment_that_dies_is_still_reported_on(program: Program, tmp_path:
 
     assert running.returncode == 1
     found = json.loads(result.read_text())
-    assert found["errors"]["ClientConnectorError (ECONNREFUSED)"] > 0
+    assert found["errors"]["NotConnected (ECONNREFUSED)"] > 0
     assert "Wrong: how its runs ended is not known: GET " in output
     assert "load: it could not be removed: DELETE " in errors
     program.start()

@@ -72,7 +72,7 @@ async def test_readiness_does_not_wait_for_a_database_that_hangs(
 
 async def test_without_its_database_everything_is_503(api: Api) -> None:
     run = await api.run((await api.workflow())["id"])
-    never_executed = await api.workflow()
+    never_executed = await api.workflow("other")
     await api.pool.close()
 
     for method, path, body in (
