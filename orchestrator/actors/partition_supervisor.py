@@ -63,6 +63,7 @@ class PartitionSupervisor:
         self._metrics = metrics
         self._children: dict[RunId, _Child] = {}
         self._crashes: dict[RunId, int] = {}
+        self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
         return len(self._children)
@@ -89,6 +90,7 @@ class PartitionSupervisor:
             limits=self._limits,
             metrics=self._metrics,
             draining=self._is_draining,
+            loop=self._loop,
         )
         task = self._group.create_task(self._supervise(actor), name=external_id(run.id))
         self._children[run.id] = _Child(actor, task)
@@ -123,7 +125,7 @@ class PartitionSupervisor:
         child.actor.doomed = True
         if child.actor.phase is Phase.SENDING:
             grace = self._limits.abort_grace.total_seconds()
-            asyncio.get_running_loop().call_later(grace, child.task.cancel)
+            self._loop.call_later(grace, child.task.cancel)
         elif child.actor.phase is Phase.DETACHED:
             child.task.cancel()
 

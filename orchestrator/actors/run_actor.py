@@ -97,7 +97,10 @@ class _Finished:
 
 
 class RunActor:
-    """Owns one run for as long as it lives; `live` is its whole life."""
+    """Owns one run for as long as it lives; `live` is its whole life.
+
+    `loop` is the running one: to ask for it is a system call (in Python 3.11).
+    """
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class RunActor:
         limits: Limits,
         metrics: Metrics,
         draining: Callable[[], bool],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.run = run
         self.term = term
@@ -122,8 +126,8 @@ class RunActor:
         self._sent: dict[StepPath, int] = {}  # the number of the last message that left
         self._answer: Output | None = None
         self._deadlines: dict[StepPath, float] = {}
-        self._loop = asyncio.get_running_loop()
-        now = self._loop.time()
+        self._loop = loop
+        now = loop.time()
         for step in run.steps.values():
             if step.deadline_in is not None:
                 self._deadlines[step.path] = now + step.deadline_in.total_seconds()

@@ -12,10 +12,11 @@ from contextlib import suppress
 class _Places:
     """A semaphore that costs nothing while there is room; who waits goes in order."""
 
-    __slots__ = ("_free", "_waiting")
+    __slots__ = ("_free", "_loop", "_waiting")
 
     def __init__(self, count: int) -> None:
         self._free = count
+        self._loop: asyncio.AbstractEventLoop | None = None  # asked for once: a system call in 3.11
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def try_take(self) -> bool:
@@ -25,7 +26,9 @@ class _Places:
         return True
 
     async def take(self) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(turn)
         try:
             await turn

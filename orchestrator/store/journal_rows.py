@@ -1,5 +1,6 @@
 """The journal's batch as columns: what the statement `write` takes, one list a column."""
 
+import functools
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -157,19 +158,19 @@ def wake_in(run: Run) -> timedelta | None:
 
 def events_text(entry: Entry) -> str:
     """Render a decision's events for the history: never what goes to or comes from an agent."""
-    return json_text.dumps([_described(event) for event in entry.decision.events])
+    return f"[{','.join([_described(event) for event in entry.decision.events])}]"
 
 
-def _described(event: Event) -> dict[str, Any]:
+def _described(event: Event) -> str:
     kind = type(event).__name__
     more: dict[str, Any] = {}
     match event:
         case RunStarted() | RunTakenOver() | RunCompleted():
-            return {"kind": kind}
+            return json_text.dumps({"kind": kind})
         case RunFailed(cause):
-            return {"kind": kind, "cause": cause}
+            return json_text.dumps({"kind": kind, "cause": cause})
         case StepStarted() | StepCompleted():
-            pass
+            return _plainly(kind, event.path, event.attempt)
         case StepFailed(cause=cause):
             more = {"cause": cause}
         case TaskRecorded(task=task):
@@ -180,4 +181,10 @@ def _described(event: Event) -> dict[str, Any]:
             more = {"look_in_ms": look_in // _MILLISECOND}
         case AttemptFailed(cause=cause, delay=delay):
             more = {"cause": cause, "delay_ms": delay // _MILLISECOND}
-    return {"kind": kind, "step_id": event.path, "attempt": event.attempt, **more}
+    said = {"kind": kind, "step_id": event.path, "attempt": event.attempt, **more}
+    return json_text.dumps(said)
+
+
+@functools.lru_cache(maxsize=4096)  # most events, and the same ones for every run of a workflow
+def _plainly(kind: str, path: str, attempt: int) -> str:
+    return json_text.dumps({"kind": kind, "step_id": path, "attempt": attempt})

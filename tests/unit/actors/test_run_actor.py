@@ -159,6 +159,7 @@ class World:
             limits=Limits(**(values | limits)),
             metrics=Metrics("1"),
             draining=lambda: self.draining,
+            loop=asyncio.get_running_loop(),
         )
 
 
