@@ -51,7 +51,8 @@ class Binding:
     """The parts, and the functions made of them."""
 
     pool: Pool
-    looking: Session  # for the scan: generic plans, and never behind the API's requests
+    # for scans and loads, one at a time: generic plans, and never behind the API's requests
+    looking: Session
     journal: Journal
     creator: Creator
     client: A2AClient
@@ -168,8 +169,7 @@ class Binding:
         return {run_id: status for run_id, (status, _) in found.items()}
 
     async def _load(self, run_ids: Sequence[RunId]) -> loading.Loaded:
-        async with pool.acquire(self.pool) as conn:
-            return await loading.load(conn, self.definitions, run_ids)
+        return await using(self.looking, lambda conn: loading.load(conn, self.definitions, run_ids))
 
     async def _fail_corrupt(self, run_id: RunId, term: Term, reason: str) -> None:
         async with pool.acquire(self.pool) as conn:

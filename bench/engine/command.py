@@ -25,7 +25,7 @@ from bench.stack.failure import StackFailed
 from bench.stack.kafka import Kafka
 
 _WRONG_USE = 2
-_ALONE_RUNS = 200
+_ALONE_RUNS = 60  # a round
 _IDLE_S = 20.0
 _SETTLE_S = 3.0
 
@@ -106,7 +106,7 @@ async def _measure(arguments: argparse.Namespace) -> targets.Results:
             _say("idle")
             await asyncio.sleep(_SETTLE_S)
             idle = await probes.idle(deployed["embedded"], _IDLE_S)
-        measured = []
+        measured, alone = [], []
         for number in range(1, arguments.rounds + 1):
             _say(f"round {number} of {arguments.rounds}")
             measured.append(
@@ -118,10 +118,12 @@ async def _measure(arguments: argparse.Namespace) -> targets.Results:
                     say=_say,
                 )
             )
-        _say("a run alone")
-        alone = {
-            name: await probes.alone(each, agents, _ALONE_RUNS) for name, each in deployed.items()
-        }
+            alone.append(
+                {
+                    name: await probes.alone(each, agents, _ALONE_RUNS)
+                    for name, each in deployed.items()
+                }
+            )
         if arguments.quick:
             return targets.Results(measured, alone)
         commit_ms = await probes.commit(deployed["embedded"])

@@ -11,7 +11,7 @@ from asyncpg import Pool
 
 from orchestrator import json_text
 from orchestrator.domain import workflow
-from orchestrator.domain.errors import Refused
+from orchestrator.domain.errors import NotFound, Refused
 from orchestrator.domain.record import record
 from orchestrator.domain.workflow import WorkflowId, WorkflowStatus
 from orchestrator.store import pool, workflows
@@ -47,7 +47,17 @@ class Admission:
 
     async def look(self, workflow_id: WorkflowId) -> Executable:
         """Return the version that a new run gets now; raise `NotFound` or `Refused`."""
-        before = self._seen.pop(workflow_id, None)
+        try:
+            executable = self._seen[workflow_id] = await self._look(workflow_id)
+        except (NotFound, Refused):
+            self._seen.pop(workflow_id, None)
+            raise
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return executable
+
+    async def _look(self, workflow_id: WorkflowId) -> Executable:
+        before = self._seen.get(workflow_id)
         names = () if before is None else before.agents
         async with pool.acquire(self._pool) as conn:
             while True:
@@ -61,10 +71,7 @@ class Admission:
         for name in names:
             if name not in found.active:
                 raise Refused(workflow.agent_missing(name))
-        executable = self._seen[workflow_id] = Executable(found, names, json_text.dumps(names))
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
-        return executable
+        return Executable(found, names, json_text.dumps(names))
 
 
 def _require_executable(found: WorkflowState) -> None:

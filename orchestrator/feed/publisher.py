@@ -15,6 +15,7 @@ from orchestrator.domain.hint import Hint
 from orchestrator.feed.cluster import ANSWER_S, AWAY, Cluster
 from orchestrator.feed.hints import encode
 from orchestrator.telemetry.metrics import Metrics
+from orchestrator.time_limits import within
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ class Publisher:
         key, value = encode(self._deployment, hint)
         try:
             failpoints.reached("publish.before")
-            async with asyncio.timeout(ANSWER_S):  # its buffer may be full, its metadata missing
+            with within(ANSWER_S):  # its buffer may be full, its metadata missing
                 sent = await producer.send(
                     self._cluster.config.topic, value, key=key, partition=hint.partition
                 )
