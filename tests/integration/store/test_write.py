@@ -186,6 +186,26 @@ async def test_a_cancellation_that_is_there_already_is_no_obstacle(stage: Stage)
     assert (await stage.row("task_cancellation", run.id))["attempts"] == 3
 
 
+@pytest.mark.parametrize("first", ["plain", "odd"])
+async def test_what_one_decision_of_a_batch_says_is_said_of_its_run_alone(
+    stage: Stage, first: str
+) -> None:
+    """Columns of NULLs alone are sent empty: one with a value anywhere must not be."""
+    plain, odd = await stage.run(0), await stage.started(1)
+    failed = StepFailed(A, 1, "broken", cancel_task=True)
+    batch = [entry_of(plain, *STARTED), entry_of(odd, failed, RunFailed("it broke"))]
+
+    await stage.send(stage.conn, *(batch if first == "plain" else reversed(batch)))
+
+    runs = [await stage.row("run", run.id) for run in (plain, odd)]
+    steps = [await step(stage, run) for run in (plain, odd)]
+    assert [row["error_message"] for row in runs] == [None, "it broke"]
+    assert [row["error_message"] for row in steps] == [None, "broken"]
+    assert [row["input"] for row in steps] == ["{}", "{}"]
+    assert await stage.rows("task_cancellation", plain.id) == []
+    assert len(await stage.rows("task_cancellation", odd.id)) == 1
+
+
 async def test_what_is_refused_leaves_nothing_at_all(stage: Stage) -> None:
     fine, stale = await stage.started(), await stage.started()
     late = entry_of(replace(stale, seq=2), StepFailed(A, 1, "x", cancel_task=True), RunFailed("x"))
