@@ -8,7 +8,6 @@ transport that the orchestrator itself calls agents with (ADR 7).
 import asyncio
 import functools
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from yarl import URL
@@ -40,12 +39,7 @@ class Executes:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._transport.close()
 
     async def post(self, address: str, body: bytes) -> Answered:
