@@ -217,6 +217,20 @@ async def test_an_answer_cut_off_leaves_the_outcome_unknown(client: A2AClient) -
     assert failure == Failure(f"Agent 'reader' {said}", Outcome.UNKNOWN)
 
 
+async def test_an_answer_that_does_not_say_its_length_lasts_until_the_connection_ends(
+    client: A2AClient,
+) -> None:
+    async def post(request: Received, peer: Peer) -> None:
+        body = raw.ok(request, raw.data({"ok": True})).partition(b"\r\n\r\n")[2]
+        await peer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+
+    async with RawAgent(post) as agent, asyncio.timeout(15):
+        output = await client.send(agent_at(agent.url), call_with({}))
+
+    assert isinstance(output, Output)
+    assert output.value == {"ok": True}
+
+
 async def test_nobody_at_the_address_may_be_tried_again(client: A2AClient) -> None:
     async with RawAgent(_echo) as agent:
         pass
